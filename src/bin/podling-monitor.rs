@@ -1,0 +1,2 @@
+//! The program `podling-monitor`.
+fn main() {}

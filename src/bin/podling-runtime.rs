@@ -1,0 +1,2 @@
+//! The program `podling-runtime`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! What a registry gives: references, manifests, blobs, layers.

@@ -1,0 +1,61 @@
+//! podling, a daemonless container engine that teaches itself: the map.
+//!
+//! ```text
+//!           words        requests            bundle             system calls
+//!  person ─────────▶ cli ─────────▶ engine ─────────▶ monitor ─────────▶ runtime ─────────▶ kernel
+//!                    └────── program podling ──────┘  podling-monitor    podling-runtime
+//!  (Podman's chain:   podman CLI      libpod             conmon            crun / runc       kernel)
+//! ```
+//!
+//! # One rule
+//!
+//! ```text
+//! row 6   bin                          three mains, a line or two each
+//! row 5   cli                          a front door: people (programs that speak REST will get theirs, `api`)
+//! row 3   engine · monitor · runtime   the three minds; side by side, they never name each other
+//! row 2   linux · image                mechanisms: what the kernel gives, what a registry gives
+//! row 1   handover                     plain data our programs pass to each other (and OCI's types: the oci-spec crate)
+//! row 0   sys · trace                  all unsafe code; the narration
+//! ```
+//!
+//! **A module names only modules in lower rows.** Engine, monitor and runtime meet only where processes meet: a file you
+//! can `cat`, a descriptor you can see in /proc, an exit status. `tests/layering.rs` reads every `use` and holds us to it.
+//!
+//! Nouns follow rows: row 2 speaks of descriptors, paths, pids, flags; only row 3 knows what a container is. So a
+//! chapter of the book can use a mechanism with no engine in sight.
+//!
+//! # Reading order
+//!
+//! [`handover`] (what passes between the programs), then `runtime::init` (a container's first process, in order), then
+//! the mechanisms it calls in [`linux`], then `monitor`, then `engine::launch`. [`sys`] last, with the man pages open.
+//!
+//! # Invariants
+//!
+//! * podling-runtime and podling-monitor never have a second thread; only podling-runtime clones.
+//! * A container's status is derived from files and a live pid, never stored.
+//! * A pid is believed only with its start time, and then held as a pidfd.
+//! * No path inside a container's root is resolved twice, and none outside `openat2(RESOLVE_IN_ROOT)`.
+//! * A store file has one writer: temporary file, fsync, rename.
+//! * Locks are `flock`s, taken in the order store → container by id; readers take none.
+
+pub mod sys;
+pub mod trace;
+
+#[cfg(feature = "oci")]
+pub mod handover;
+
+pub mod linux;
+
+#[cfg(feature = "image")]
+pub mod image;
+
+#[cfg(feature = "monitor")]
+pub mod monitor;
+#[cfg(feature = "runtime")]
+pub mod runtime;
+
+#[cfg(feature = "engine")]
+pub mod engine;
+
+#[cfg(feature = "engine")]
+pub mod cli;

@@ -1,0 +1,4 @@
+//! What the kernel gives: one mechanism a file, at the grain of kernel operations.
+//!
+//! Nothing here knows what a container is; the words are descriptor, path, pid, flag, number. So each chapter of the
+//! book can use a mechanism by itself, and the engine's code stays free of system calls.

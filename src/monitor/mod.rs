@@ -1,0 +1,1 @@
+//! podling-monitor: the one small process that stays while a container runs.

@@ -1,0 +1,354 @@
+//! Every line of `unsafe` in podling, and nothing else.
+//!
+//! Most system calls reach us through nix, which is safe. What nix lacks is here: `clone3`, the mount calls that work
+//! on descriptors, seccomp, capabilities, a few `prctl`s and ioctls, and the one step from a raw descriptor number (an
+//! inherited descriptor is only a number) to an owned one. Each function makes one call and returns a plain
+//! `nix::Result`; meaning, order and narration belong to `crate::linux`.
+//!
+//! The subtlety is `clone3`: a copied process has one thread, and the locks that other threads held stay held for
+//! ever. So it refuses to run in a process with more than one thread, and that makes it safe to call.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString, c_int, c_long, c_void};
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+use nix::Result;
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
+/// Turns a system call's return value into a result.
+fn check(value: c_long) -> Result<c_long> {
+    if value == -1 { Err(Errno::last()) } else { Ok(value) }
+}
+
+fn c_string(text: impl AsRef<[u8]>) -> Result<CString> {
+    CString::new(text.as_ref()).map_err(|_| Errno::EINVAL)
+}
+
+fn c_path(path: &Path) -> Result<CString> {
+    use std::os::unix::ffi::OsStrExt;
+    c_string(path.as_os_str().as_bytes())
+}
+
+/// Takes ownership of a descriptor that a system call just returned.
+fn owned(fd: c_long) -> OwnedFd {
+    // SAFETY: every caller passes the non-negative value a descriptor-making system call returned a moment ago, which
+    // nobody else owns yet.
+    unsafe { OwnedFd::from_raw_fd(fd as RawFd) }
+}
+
+// ---------------------------------------------------------------------------------------------- processes
+
+/// Which side of `clone3` we are on.
+#[derive(Debug)]
+pub enum Side {
+    /// The caller, with the child's pid and a descriptor that names the child for as long as it is held.
+    Parent(Pid, OwnedFd),
+    /// The copy.
+    Child,
+}
+
+/// `struct clone_args` of clone3(2), version 2 (88 bytes).
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// `CLONE_INTO_CGROUP`. libc declares this 34-bit flag as a C int on glibc, where it is zero.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+/// `CLONE_NEWTIME` shares its bit with the exit signal's byte of clone(2), and so exists only for clone3 and unshare.
+pub const CLONE_NEWTIME: c_int = 0x80;
+
+/// Copies this process into new namespaces (`flags`: `CLONE_NEW*`, `CLONE_PARENT`), born inside `cgroup` if one is
+/// given. A pidfd is always asked for; the exit signal is `SIGCHLD`, except with `CLONE_PARENT`, where the kernel wants
+/// none.
+///
+/// Errors: clone3(2)'s; and `EBUSY` if this process has more than one thread, since the copy would inherit whatever the
+/// other threads were in the middle of.
+pub fn clone3(flags: u64, cgroup: Option<BorrowedFd>) -> Result<Side> {
+    if std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count) > 1 {
+        return Err(Errno::EBUSY);
+    }
+    let mut pidfd: c_int = -1;
+    let mut arguments = CloneArgs {
+        flags: flags | libc::CLONE_PIDFD as u64,
+        pidfd: &raw mut pidfd as u64,
+        exit_signal: if flags & libc::CLONE_PARENT as u64 == 0 { libc::SIGCHLD as u64 } else { 0 },
+        ..CloneArgs::default()
+    };
+    if let Some(cgroup) = cgroup {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: without a stack or CLONE_VM this is fork(2): the child runs on a copy of this stack, and the check above
+    // leaves no other thread whose locks it could miss. `arguments` and `pidfd` outlive the call.
+    let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<CloneArgs>()) })?;
+    Ok(if pid == 0 { Side::Child } else { Side::Parent(Pid::from_raw(pid as i32), owned(c_long::from(pidfd))) })
+}
+
+/// Ends this process at once, without the exit handlers that belong to the process it was copied from.
+pub fn exit_now(status: c_int) -> ! {
+    // SAFETY: _exit takes any number and does not return.
+    unsafe { libc::_exit(status) }
+}
+
+/// A descriptor that names process `pid` until it is closed (pidfd_open(2)); poll reports it readable when it ends.
+pub fn pidfd_open(pid: Pid) -> Result<OwnedFd> {
+    // SAFETY: two numbers.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) }).map(owned)
+}
+
+/// Sends a signal (0 only asks whether it could be sent) to exactly the process that `pidfd` names.
+pub fn pidfd_send_signal(pidfd: BorrowedFd, signal: c_int) -> Result<()> {
+    // SAFETY: a null siginfo means the same as kill(2) would send.
+    let none = std::ptr::null::<c_void>();
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, 0) }).map(drop)
+}
+
+/// Takes over descriptor number `fd`, which our parent left open for us.
+///
+/// Errors: `EBADF` if it is not open. The caller must not have taken the same number over before.
+pub fn inherited(fd: RawFd) -> Result<OwnedFd> {
+    // SAFETY: F_GETFD only asks.
+    check(c_long::from(unsafe { libc::fcntl(fd, libc::F_GETFD) }))?;
+    Ok(owned(c_long::from(fd)))
+}
+
+/// Marks every descriptor from `first` up close-on-exec (close_range(2)): nothing the caller leaked reaches the program.
+pub fn close_on_exec_from(first: RawFd) -> Result<()> {
+    // SAFETY: CLOSE_RANGE_CLOEXEC closes nothing now; it sets a flag on descriptors, whoever owns them.
+    let call =
+        unsafe { libc::syscall(libc::SYS_close_range, first as u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC as c_int) };
+    check(call).map(drop)
+}
+
+/// prctl(2) with number arguments only; the options we use take no pointers.
+fn prctl(option: c_int, a: u64, b: u64) -> Result<c_long> {
+    // SAFETY: private to this file; every caller passes an option whose arguments are plain numbers.
+    check(c_long::from(unsafe { libc::prctl(option, a, b, 0u64, 0u64) }))
+}
+
+/// Drops capability number `capability` from the bounding set. `EINVAL`: the kernel knows no such capability.
+pub fn drop_bounding(capability: u8) -> Result<()> {
+    prctl(libc::PR_CAPBSET_DROP, u64::from(capability), 0).map(drop)
+}
+
+/// Whether the bounding set holds capability number `capability`. `EINVAL`: the kernel knows no such capability.
+pub fn in_bounding(capability: u8) -> Result<bool> {
+    prctl(libc::PR_CAPBSET_READ, u64::from(capability), 0).map(|held| held == 1)
+}
+
+/// Empties the ambient set.
+pub fn clear_ambient() -> Result<()> {
+    prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64, 0).map(drop)
+}
+
+/// Raises one capability in the ambient set; it must be permitted and inheritable.
+pub fn raise_ambient(capability: u8) -> Result<()> {
+    prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as u64, u64::from(capability)).map(drop)
+}
+
+/// Whether capabilities survive the change from uid 0 to another (`PR_SET_KEEPCAPS`); cleared by execve.
+pub fn set_keep_capabilities(keep: bool) -> Result<()> {
+    prctl(libc::PR_SET_KEEPCAPS, u64::from(keep), 0).map(drop)
+}
+
+/// The three sets of this thread, as bit masks by capability number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CapabilitySets {
+    /// What the kernel checks.
+    pub effective: u64,
+    /// What may be made effective.
+    pub permitted: u64,
+    /// What may pass an execve.
+    pub inheritable: u64,
+}
+
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+/// Reads this thread's capability sets (capget(2)).
+pub fn capget() -> Result<CapabilitySets> {
+    let header = [CAPABILITY_VERSION_3, 0];
+    let mut data = [0u32; 6];
+    // SAFETY: version 3 means a header of two words and six words of data.
+    check(unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), data.as_mut_ptr()) })?;
+    let join = |low: usize| u64::from(data[low]) | u64::from(data[low + 3]) << 32;
+    Ok(CapabilitySets { effective: join(0), permitted: join(1), inheritable: join(2) })
+}
+
+/// Sets this thread's capability sets (capset(2)).
+pub fn capset(sets: CapabilitySets) -> Result<()> {
+    let header = [CAPABILITY_VERSION_3, 0];
+    let all = [sets.effective, sets.permitted, sets.inheritable];
+    let mut data = [0u32; 6];
+    for (index, set) in all.into_iter().enumerate() {
+        data[index] = set as u32;
+        data[index + 3] = (set >> 32) as u32;
+    }
+    // SAFETY: version 3 means a header of two words and six words of data.
+    check(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) }).map(drop)
+}
+
+/// Installs a seccomp filter on this thread (seccomp(2), `SECCOMP_SET_MODE_FILTER`). With
+/// `SECCOMP_FILTER_FLAG_NEW_LISTENER` in `flags` the notification descriptor is returned.
+pub fn seccomp_filter(program: &[libc::sock_filter], flags: u64) -> Result<Option<OwnedFd>> {
+    let length = u16::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
+    let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
+    // SAFETY: the kernel copies `len` instructions from `filter` and never writes there.
+    let mode = c_long::from(libc::SECCOMP_SET_MODE_FILTER);
+    let value = check(unsafe { libc::syscall(libc::SYS_seccomp, mode, flags, &raw const program) })?;
+    Ok((flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0).then(|| owned(value)))
+}
+
+/// Joins a new session keyring named `name`, so that the container cannot read the caller's keys (keyctl(2)).
+pub fn join_session_keyring(name: &str) -> Result<()> {
+    let name = c_string(name)?;
+    let operation = c_long::from(libc::KEYCTL_JOIN_SESSION_KEYRING);
+    // SAFETY: the name is a C string that outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, operation, name.as_ptr()) }).map(drop)
+}
+
+/// Sets the group list with the bare system call (glibc's would first signal every thread; we have one).
+pub fn setgroups(groups: &[u32]) -> Result<()> {
+    // SAFETY: the kernel reads `len` group ids from the pointer.
+    check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) }).map(drop)
+}
+
+// ---------------------------------------------------------------------------------------------- mounts
+
+/// `struct mount_attr` of mount_setattr(2).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MountAttributes {
+    /// `MOUNT_ATTR_*` to set.
+    pub set: u64,
+    /// `MOUNT_ATTR_*` to clear.
+    pub clear: u64,
+    /// `MS_SHARED`, `MS_PRIVATE`, `MS_SLAVE`, `MS_UNBINDABLE` or 0 for no change.
+    pub propagation: u64,
+    /// The user namespace of `MOUNT_ATTR_IDMAP`.
+    pub userns_fd: u64,
+}
+
+/// Changes a mount's attributes, with `AT_RECURSIVE` in `flags` those of the whole tree; `path` may be empty with
+/// `AT_EMPTY_PATH`.
+pub fn mount_setattr(at: BorrowedFd, path: &Path, flags: c_int, attributes: &MountAttributes) -> Result<()> {
+    let path = c_path(path)?;
+    let size = size_of::<MountAttributes>();
+    // SAFETY: path and attributes outlive the call, and the size is theirs.
+    let call = unsafe {
+        libc::syscall(libc::SYS_mount_setattr, at.as_raw_fd(), path.as_ptr(), flags, &raw const *attributes, size)
+    };
+    check(call).map(drop)
+}
+
+/// A descriptor for a mount, or with `OPEN_TREE_CLONE` for a detached copy of it (`AT_RECURSIVE`: of the whole tree).
+pub fn open_tree(at: BorrowedFd, path: &Path, flags: u32) -> Result<OwnedFd> {
+    let path = c_path(path)?;
+    let flags = flags | libc::OPEN_TREE_CLOEXEC;
+    // SAFETY: the path outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_open_tree, at.as_raw_fd(), path.as_ptr(), flags) }).map(owned)
+}
+
+/// Attaches the detached mount `from` onto the file or directory that `to` holds open: no path is resolved twice.
+pub fn move_mount(from: BorrowedFd, to: BorrowedFd) -> Result<()> {
+    let flags = libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH;
+    let empty = c"".as_ptr();
+    // SAFETY: both paths are empty C strings.
+    let call = unsafe { libc::syscall(libc::SYS_move_mount, from.as_raw_fd(), empty, to.as_raw_fd(), empty, flags) };
+    check(call).map(drop)
+}
+
+/// Begins a new file system of type `kind` (fsopen(2)).
+pub fn fsopen(kind: &str) -> Result<OwnedFd> {
+    let kind = c_string(kind)?;
+    // SAFETY: the name outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), libc::FSOPEN_CLOEXEC) }).map(owned)
+}
+
+fn fsconfig(fs: BorrowedFd, command: u32, key: Option<&CStr>, value: Option<&CStr>) -> Result<()> {
+    let key = key.map_or(std::ptr::null(), CStr::as_ptr);
+    let value = value.map_or(std::ptr::null(), CStr::as_ptr);
+    // SAFETY: key and value are C strings or null, as the commands below want, and outlive the call.
+    check(unsafe { libc::syscall(libc::SYS_fsconfig, fs.as_raw_fd(), command, key, value, 0) }).map(drop)
+}
+
+/// Sets option `key` of a file system begun by [`fsopen`]; `None` sets a flag without a value.
+pub fn fsconfig_set(fs: BorrowedFd, key: &str, value: Option<&str>) -> Result<()> {
+    let key = c_string(key)?;
+    match value {
+        Some(value) => fsconfig(fs, libc::FSCONFIG_SET_STRING, Some(&key), Some(&c_string(value)?)),
+        None => fsconfig(fs, libc::FSCONFIG_SET_FLAG, Some(&key), None),
+    }
+}
+
+/// Makes the file system's superblock.
+pub fn fsconfig_create(fs: BorrowedFd) -> Result<()> {
+    fsconfig(fs, libc::FSCONFIG_CMD_CREATE, None, None)
+}
+
+/// A detached mount of the created file system with `attributes` (`MOUNT_ATTR_*`).
+pub fn fsmount(fs: BorrowedFd, attributes: u64) -> Result<OwnedFd> {
+    // SAFETY: numbers only.
+    check(unsafe { libc::syscall(libc::SYS_fsmount, fs.as_raw_fd(), libc::FSMOUNT_CLOEXEC, attributes) }).map(owned)
+}
+
+// ---------------------------------------------------------------------------------------------- terminals
+
+/// Makes the terminal `fd` the controlling terminal of this session (`TIOCSCTTY`).
+pub fn set_controlling_terminal(fd: BorrowedFd) -> Result<()> {
+    // SAFETY: TIOCSCTTY takes a number.
+    check(c_long::from(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSCTTY, 0) })).map(drop)
+}
+
+/// The size of a terminal: (rows, columns).
+pub fn window_size(fd: BorrowedFd) -> Result<(u16, u16)> {
+    // SAFETY: an all-zero winsize is valid, and the kernel fills it.
+    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+    // SAFETY: TIOCGWINSZ writes one winsize.
+    check(c_long::from(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) }))?;
+    Ok((size.ws_row, size.ws_col))
+}
+
+/// Sets the size of a terminal; its foreground process group gets SIGWINCH.
+pub fn set_window_size(fd: BorrowedFd, rows: u16, columns: u16) -> Result<()> {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCSWINSZ reads one winsize.
+    check(c_long::from(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) })).map(drop)
+}
+
+/// The other end of a pty whose master is `master` (`TIOCGPTPEER`): no path in an untrusted /dev is opened.
+pub fn pty_peer(master: BorrowedFd) -> Result<OwnedFd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: TIOCGPTPEER takes open(2) flags as a number.
+    check(c_long::from(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) })).map(owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clone3_refuses_a_process_with_threads() {
+        // The test harness itself is threaded.
+        assert!(matches!(clone3(0, None), Err(Errno::EBUSY)));
+    }
+
+    #[test]
+    fn an_inherited_number_that_is_not_open_is_refused() {
+        assert_eq!(inherited(9_999).map(drop), Err(Errno::EBADF));
+    }
+}

@@ -1,0 +1,208 @@
+//! The narration: one event for each thing that podling asks of the kernel.
+//!
+//! `podling --explain …` prints the events as they happen, from every process of the chain, each with the chapter of the
+//! book that teaches it; `--explain=json` prints them for tools; the tests keep some as golden traces. One text teaches,
+//! tests and debugs.
+//!
+//! The subtlety is that four programs narrate into one stream. The first opens nothing: it says in `PODLING_EXPLAIN`
+//! which descriptor (a copy of its standard error) the others inherit, and each event is one `write` of less than
+//! `PIPE_BUF` bytes, so lines never mix. When nobody listens, an event costs one load and formats nothing.
+
+use std::fmt::{Arguments, Display};
+use std::io::{IsTerminal, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+/// What an event is about: the book teaches each in one place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Topic {
+    /// fork, exec, wait, signals (chapter 1).
+    Process = 1,
+    /// User namespaces, id maps (chapter 2).
+    User,
+    /// Mount namespaces, root file systems, overlay (chapter 3).
+    Mount,
+    /// Pid namespaces (chapter 4).
+    Pid,
+    /// Control groups (chapter 5).
+    Cgroup,
+    /// IPC and UTS namespaces (chapter 6).
+    Ipc,
+    /// Images (chapter 7).
+    Image,
+    /// Monitor, terminal, log (chapter 8).
+    Monitor,
+    /// systemd (chapter 9).
+    Systemd,
+    /// Pods (chapter 10).
+    Pod,
+    /// Capabilities, seccomp, `no_new_privs` (part III).
+    Security,
+    /// Network namespaces and what fills them (part III).
+    Network,
+    /// The engine's files and locks (part III).
+    Store,
+}
+
+impl Topic {
+    /// Where the book teaches it.
+    pub fn place(self) -> String {
+        match self as u8 {
+            chapter @ 1..=10 => format!("chapter {chapter}"),
+            _ => "part III".into(),
+        }
+    }
+}
+
+/// Which of our processes speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Actor {
+    /// The program podling.
+    Engine,
+    /// podling-monitor.
+    Monitor,
+    /// podling-runtime, outside the container.
+    Runtime,
+    /// podling-runtime's child inside the container, until it becomes the container's program.
+    Init,
+    /// A program of the book.
+    Chapter,
+}
+
+impl Actor {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Engine => "engine",
+            Self::Monitor => "monitor",
+            Self::Runtime => "runtime",
+            Self::Init => "init",
+            Self::Chapter => "chapter",
+        }
+    }
+}
+
+/// How events are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Columns for a person.
+    Text,
+    /// One JSON object a line: actor, pid, call, arguments, result, topic.
+    Json,
+}
+
+/// The variable through which a program tells the ones it starts to narrate: `text:FD` or `json:FD`.
+pub const VARIABLE: &str = "PODLING_EXPLAIN";
+
+struct Listener {
+    format: Format,
+    stream: OwnedFd,
+    colour: bool,
+}
+
+static LISTENER: OnceLock<Listener> = OnceLock::new();
+static ACTOR: AtomicU8 = AtomicU8::new(Actor::Engine as u8);
+
+/// Says who speaks from now on, and listens if a parent said so. Called first in every `main`.
+pub fn begin(actor: Actor) {
+    become_actor(actor);
+    let Ok(said) = std::env::var(VARIABLE) else { return };
+    let Some((format, fd)) = said.split_once(':') else { return };
+    let format = if format == "json" { Format::Json } else { Format::Text };
+    if let Some(stream) = fd.parse().ok().and_then(|fd| crate::sys::inherited(fd).ok()) {
+        listen(format, stream);
+    }
+}
+
+/// Says that this process (the copy that `clone3` made) speaks as `actor` from now on.
+pub fn become_actor(actor: Actor) {
+    ACTOR.store(actor as u8, Relaxed);
+}
+
+/// Narrates to this program's standard error, and returns what [`VARIABLE`] must say to the programs it starts, along
+/// with nothing else to pass: the descriptor is inherited as it is.
+pub fn narrate(format: Format) -> std::io::Result<String> {
+    // A plain dup: without close-on-exec, so that monitor and runtime inherit it.
+    let stream = nix::unistd::dup(std::io::stderr().as_fd())?;
+    let name = if format == Format::Json { "json" } else { "text" };
+    let said = format!("{name}:{}", stream.as_raw_fd());
+    listen(format, stream);
+    Ok(said)
+}
+
+fn listen(format: Format, stream: OwnedFd) {
+    let colour = stream.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let _ = LISTENER.set(Listener { format, stream, colour });
+}
+
+/// Whether anybody listens: for callers whose arguments cost something to put together.
+pub fn on() -> bool {
+    LISTENER.get().is_some()
+}
+
+/// Asks the kernel for something and narrates it: runs `call`, and passes its result on unchanged.
+///
+/// ```ignore
+/// trace::ask(Topic::Mount, "pivot_root", format_args!(". ."), || pivot_root(".", "."))?;
+/// ```
+pub fn ask<T, E: Display>(
+    topic: Topic,
+    name: &str,
+    arguments: Arguments<'_>,
+    call: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    let result = call();
+    match &result {
+        Ok(_) => say(topic, name, arguments, "ok"),
+        Err(error) if on() => say(topic, name, arguments, &error.to_string()),
+        Err(_) => {}
+    }
+    result
+}
+
+/// Narrates something whose result is worth more than "ok" (a pid, a path).
+pub fn say(topic: Topic, name: &str, arguments: Arguments<'_>, result: &str) {
+    let Some(listener) = LISTENER.get() else { return };
+    let actor = [Actor::Engine, Actor::Monitor, Actor::Runtime, Actor::Init, Actor::Chapter]
+        [usize::from(ACTOR.load(Relaxed))]
+    .name();
+    let pid = std::process::id();
+    let line = match listener.format {
+        Format::Json => serde_json::json!({
+            "actor": actor, "pid": pid, "call": name, "arguments": arguments.to_string(), "result": result,
+            "topic": topic.place(),
+        })
+        .to_string(),
+        Format::Text => {
+            let result = if result == "ok" { String::new() } else { format!(" → {result}") };
+            let (dim, plain) = if listener.colour { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+            format!("{dim}{actor:<8}{plain} {name:<16} {arguments}{result}  {dim}[{}]{plain}", topic.place())
+        }
+    };
+    // One write, cut to what a pipe takes whole; a listener that has gone away is no reason to stop.
+    let mut bytes = line.into_bytes();
+    bytes.truncate(4095);
+    bytes.push(b'\n');
+    if let Ok(copy) = listener.stream.try_clone() {
+        let _ = std::fs::File::from(copy).write(&bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_nobody_listens_to_still_returns_its_result() {
+        let answer = ask(Topic::Process, "getpid", format_args!(""), || Ok::<_, nix::Error>(7));
+        assert_eq!(answer, Ok(7));
+    }
+
+    #[test]
+    fn topics_name_their_chapter() {
+        assert_eq!(Topic::Pid.place(), "chapter 4");
+        assert_eq!(Topic::Network.place(), "part III");
+    }
+}
