@@ -161,6 +161,11 @@ pub fn raise_ambient(capability: u8) -> Result<()> {
     prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as u64, u64::from(capability)).map(drop)
 }
 
+/// Whether the ambient set holds capability number `capability`. `EINVAL`: the kernel knows no such capability.
+pub fn in_ambient(capability: u8) -> Result<bool> {
+    prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_IS_SET as u64, u64::from(capability)).map(|held| held == 1)
+}
+
 /// Whether capabilities survive the change from uid 0 to another (`PR_SET_KEEPCAPS`); cleared by execve.
 pub fn set_keep_capabilities(keep: bool) -> Result<()> {
     prctl(libc::PR_SET_KEEPCAPS, u64::from(keep), 0).map(drop)

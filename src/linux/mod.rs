@@ -2,3 +2,5 @@
 //!
 //! Nothing here knows what a container is; the words are descriptor, path, pid, flag, number. So each chapter of the
 //! book can use a mechanism by itself, and the engine's code stays free of system calls.
+
+pub mod caps;
