@@ -1,2 +1,4 @@
 //! The program `podling`.
-fn main() {}
+fn main() {
+    std::process::exit(podling::cli::main(std::env::args_os().skip(1)));
+}

@@ -1,0 +1,118 @@
+//! Flags that stand before the verb or after it, and what every verb is given.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Command, FromArgMatches};
+
+use crate::cli::failure;
+use crate::trace;
+
+/// The flags of `podling` itself.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Globals {
+    /// Directory of images, containers and volumes
+    #[arg(long, env = "PODLING_ROOT", value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Directory of what a reboot may forget
+    #[arg(long, env = "PODLING_RUNROOT", value_name = "DIR")]
+    pub runroot: Option<PathBuf>,
+    /// OCI runtime: a path, or a name in $PATH such as crun or runc
+    #[arg(long, value_name = "PROGRAM")]
+    pub runtime: Option<String>,
+    /// Option to pass to the OCI runtime, without its dashes (repeatable)
+    #[arg(long, value_name = "FLAG")]
+    pub runtime_flag: Vec<String>,
+    /// Who makes control groups: cgroupfs or systemd
+    #[arg(long, value_name = "NAME", value_parser = ["cgroupfs", "systemd"])]
+    pub cgroup_manager: Option<String>,
+    /// The program that stays with each container
+    #[arg(long, alias = "conmon", value_name = "PATH")]
+    pub monitor: Option<PathBuf>,
+    /// Say more or less: debug, info, warn, error, fatal, panic
+    #[arg(long, value_name = "LEVEL", value_parser = ["trace", "debug", "info", "warn", "warning", "error", "fatal", "panic"], hide_possible_values = true)]
+    pub log_level: Option<String>,
+    /// Narrate everything asked of the kernel, with the chapter of the book that teaches it: text or json
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "text", value_name = "FORMAT", value_parser = ["text", "json"], hide_possible_values = true)]
+    pub explain: Option<String>,
+    /// Print the version
+    #[arg(long, short = 'v')]
+    pub version: bool,
+
+    /// Podman's flags that mean nothing here, or the only thing we do: accepted, so that its scripts run.
+    #[command(flatten)]
+    ignored: Ignored,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+struct Ignored {
+    #[arg(long, hide = true)]
+    storage_driver: Option<String>,
+    #[arg(long, hide = true)]
+    storage_opt: Vec<String>,
+    #[arg(long, hide = true)]
+    tmpdir: Option<String>,
+    #[arg(long, hide = true)]
+    network_config_dir: Option<String>,
+    #[arg(long, hide = true)]
+    volumepath: Option<String>,
+    #[arg(long, hide = true)]
+    events_backend: Option<String>,
+    #[arg(long, hide = true)]
+    hooks_dir: Vec<String>,
+    #[arg(long, hide = true)]
+    syslog: bool,
+    #[arg(long, hide = true)]
+    noout: bool,
+}
+
+/// clap's view of the global flags.
+pub fn command() -> Command {
+    Globals::augment_args(Command::new("podling").no_binary_name(true).args_override_self(true))
+}
+
+impl Globals {
+    /// Reads flags that [`crate::cli::words`] has already picked out.
+    pub fn parse(words: Vec<OsString>) -> Result<Self> {
+        let matches = command().try_get_matches_from(words).map_err(|error| failure::one_line(&error, "podling"))?;
+        Ok(Self::from_arg_matches(&matches)?)
+    }
+
+    /// These, overridden by what was said after the verb.
+    pub fn and(self, later: Self) -> Self {
+        let mut runtime_flag = self.runtime_flag;
+        runtime_flag.extend(later.runtime_flag);
+        Self {
+            root: later.root.or(self.root),
+            runroot: later.runroot.or(self.runroot),
+            runtime: later.runtime.or(self.runtime),
+            runtime_flag,
+            cgroup_manager: later.cgroup_manager.or(self.cgroup_manager),
+            monitor: later.monitor.or(self.monitor),
+            log_level: later.log_level.or(self.log_level),
+            explain: later.explain.or(self.explain),
+            version: self.version || later.version,
+            ignored: Ignored::default(),
+        }
+    }
+}
+
+/// What every verb is given besides its own flags.
+#[derive(Debug)]
+pub struct Context {
+    /// The flags of `podling` itself.
+    pub globals: Globals,
+}
+
+impl Context {
+    /// Starts the narration, if one was asked for.
+    pub(super) fn begin(globals: Globals) -> Result<Self> {
+        match globals.explain.as_deref() {
+            Some("json") => drop(trace::narrate(trace::Format::Json)?),
+            Some(_) => drop(trace::narrate(trace::Format::Text)?),
+            None => {}
+        }
+        Ok(Self { globals })
+    }
+}

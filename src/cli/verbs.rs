@@ -1,0 +1,80 @@
+//! The table of verbs: under which names each answers, what it is for, who does it.
+//!
+//! Podman gives most verbs two homes (`podman ps`, `podman container ls`). Here a verb is one row with all its paths, and
+//! the groups follow from the paths.
+
+use std::ffi::OsString;
+
+use anyhow::Result;
+use clap::{ArgAction, ArgMatches, Command};
+
+use crate::cli::{Context, Verb, help};
+
+/// A row of the table.
+pub struct Row {
+    /// The paths under which it answers; the first is its proper name.
+    pub paths: &'static [&'static str],
+    /// One line of what it is for.
+    pub about: &'static str,
+    /// Adds its flags to a command.
+    build: fn(Command) -> Command,
+    /// Does it.
+    pub run: fn(&ArgMatches, &Context) -> Result<i32>,
+}
+
+const fn row<V: Verb>(paths: &'static [&'static str], about: &'static str) -> Row {
+    Row { paths, about, build: V::augment_args, run: |matches, context| V::from_arg_matches(matches)?.run(context) }
+}
+
+/// Every verb.
+pub static ROWS: &[Row] = &[row::<help::Help>(&["help"], "Tell about a command")];
+
+/// The groups, and what each is for.
+pub static GROUPS: &[(&str, &str)] = &[
+    ("container", "Manage containers"),
+    ("image", "Manage images"),
+    ("system", "Manage podling itself"),
+    ("volume", "Manage volumes"),
+];
+
+/// A verb, and the path by which it was called.
+pub struct Entry {
+    /// The row.
+    pub verb: &'static Row,
+    /// As the user wrote it: `container ls`.
+    pub path: &'static str,
+}
+
+/// Takes the words that name a verb off the front of `words`.
+pub fn find(words: &mut Vec<OsString>) -> Option<Entry> {
+    for length in [2, 1] {
+        let Some(front) = words.get(..length) else { continue };
+        let Some(path) =
+            front.iter().map(|word| word.to_str()).collect::<Option<Vec<_>>>().map(|words| words.join(" "))
+        else {
+            continue;
+        };
+        for verb in ROWS {
+            if let Some(path) = verb.paths.iter().find(|known| **known == path) {
+                words.drain(..length);
+                return Some(Entry { verb, path });
+            }
+        }
+    }
+    None
+}
+
+/// The verb as clap sees it.
+pub fn command(entry: &Entry) -> Command {
+    let command = Command::new(entry.path)
+        .bin_name(format!("podling {}", entry.path))
+        .about(entry.verb.about)
+        .no_binary_name(true)
+        .args_override_self(true)
+        .disable_help_flag(true);
+    let command = (entry.verb.build)(command);
+    let help = clap::Arg::new("help").long("help").help("Print this help").action(ArgAction::Help);
+    // `run -h NAME` is the host's name; elsewhere -h is help.
+    let taken = command.get_arguments().any(|argument| argument.get_short() == Some('h'));
+    command.arg(if taken { help } else { help.short('h') })
+}
