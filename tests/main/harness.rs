@@ -1,0 +1,39 @@
+//! The harness itself: its worlds, its images, its registry. When these fail, no other failure means anything.
+
+use std::os::unix::fs::MetadataExt;
+
+use crate::setup::setup;
+
+both!(a_world_belongs_to_whoever_acts_in_it, |world| {
+    let uid = world.program("id", ["-u"]).ok().to_owned();
+    let home = std::fs::metadata(world.dir.join("home")).expect("every world has a home");
+    assert_eq!(uid, home.uid().to_string());
+    assert_eq!(world.program("sh", ["-c", "echo $HOME"]).ok(), world.dir.join("home").to_str().expect("plain ASCII"));
+    // As on a normal system, whatever this machine's device looks like.
+    world.program("sh", ["-c", ": <>/dev/net/tun"]).ok();
+});
+
+both!(the_witness_needs_nothing_but_itself, |world| {
+    assert_eq!(world.program("witness", ["echo", "a", "b"]).ok(), "a b");
+    world.program("witness", ["exit", "7"]).fails(7);
+    world.program("witness", ["signal", "9"]).fails(137);
+    assert_eq!(world.program("witness", ["fds"]).ok(), "0 /dev/null\n1 pipe\n2 pipe");
+});
+
+both!(a_program_on_a_terminal_sees_a_terminal, |world| {
+    let mut command = world.command("setsid");
+    command.args(["--ctty", "--"]).arg(setup().bin("witness")).arg("tty");
+    let output = crate::running::Running::start_on_terminal(command).wait();
+    assert_eq!(output.ok(), "stdin terminal\r\nstdout terminal\r\nstderr terminal\r");
+});
+
+#[test]
+fn the_registry_serves_what_skopeo_put_there() {
+    let registry = setup().registry();
+    for tag in ["latest", "docker", "zstd", "every"] {
+        let image = format!("docker://{}/witness:{tag}", registry.address);
+        let output = std::process::Command::new("skopeo").args(["inspect", "--tls-verify=false", &image]).output();
+        let output = output.expect("skopeo is installed");
+        assert!(output.status.success(), "{image}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}

@@ -1,0 +1,252 @@
+//! Images put together by the tests: a few files become layers, layers an OCI image layout, the layout one tar.
+//!
+//! podling has code for this too, and the tests of images must not trust it; so this is a second, simpler writer.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// A layer: the bytes of a tar archive, not compressed.
+pub struct Layer {
+    tar: tar::Builder<Vec<u8>>,
+}
+
+impl Layer {
+    pub fn new() -> Self {
+        Self { tar: tar::Builder::new(Vec::new()) }
+    }
+
+    fn header(kind: tar::EntryType, mode: u32, size: usize) -> tar::Header {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_size(size as u64);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(1_700_000_000);
+        header
+    }
+
+    pub fn dir(mut self, path: &str, mode: u32) -> Self {
+        let mut header = Self::header(tar::EntryType::Directory, mode, 0);
+        self.tar.append_data(&mut header, path, std::io::empty()).expect("writing to memory");
+        self
+    }
+
+    pub fn file(self, path: &str, mode: u32, content: impl AsRef<[u8]>) -> Self {
+        self.file_of(path, mode, 0, content)
+    }
+
+    /// A file that belongs to somebody.
+    pub fn file_of(mut self, path: &str, mode: u32, uid: u64, content: impl AsRef<[u8]>) -> Self {
+        let mut header = Self::header(tar::EntryType::Regular, mode, content.as_ref().len());
+        header.set_uid(uid);
+        header.set_gid(uid);
+        self.tar.append_data(&mut header, path, content.as_ref()).expect("writing to memory");
+        self
+    }
+
+    pub fn link(mut self, path: &str, target: &str) -> Self {
+        let mut header = Self::header(tar::EntryType::Symlink, 0o777, 0);
+        self.tar.append_link(&mut header, path, target).expect("writing to memory");
+        self
+    }
+
+    /// An entry whose header is the caller's, for archives that no sound program writes.
+    #[allow(dead_code)]
+    pub fn raw(mut self, header: &tar::Header, content: &[u8]) -> Self {
+        self.tar.append(header, content).expect("writing to memory");
+        self
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        self.tar.into_inner().expect("writing to memory")
+    }
+}
+
+/// An OCI image layout in memory.
+pub struct Layout {
+    blobs: HashMap<String, Vec<u8>>,
+    /// The descriptor that a name will point at: a manifest, or an index of them.
+    pub root: Value,
+}
+
+pub fn digest(bytes: &[u8]) -> String {
+    let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
+}
+
+/// The machine's architecture in OCI's (Go's) words.
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+impl Layout {
+    /// One image: these layers, bottom first, and this `config` (Entrypoint, Cmd, Env, …).
+    pub fn new(layers: Vec<Layer>, config: &Value) -> Self {
+        Self::for_architecture(architecture(), layers, config)
+    }
+
+    fn for_architecture(architecture: &str, layers: Vec<Layer>, config: &Value) -> Self {
+        let mut layout = Self { blobs: HashMap::new(), root: Value::Null };
+        let mut diff_ids = Vec::new();
+        let mut descriptors = Vec::new();
+        let mut history = Vec::new();
+        for (number, layer) in layers.into_iter().enumerate() {
+            let tar = layer.bytes();
+            diff_ids.push(digest(&tar));
+            let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+            gzip.write_all(&tar).expect("writing to memory");
+            let gzip = gzip.finish().expect("writing to memory");
+            descriptors.push(layout.put("application/vnd.oci.image.layer.v1.tar+gzip", gzip));
+            history.push(json!({"created": "2026-11-23T00:00:00Z", "created_by": format!("layer {number}")}));
+        }
+        let config = json!({
+            "architecture": architecture, "os": "linux", "created": "2026-11-23T00:00:00Z", "config": config,
+            "rootfs": {"type": "layers", "diff_ids": diff_ids}, "history": history,
+        });
+        let config = layout.put("application/vnd.oci.image.config.v1+json", config.to_string().into_bytes());
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = json!({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": descriptors});
+        layout.root = layout.put(kind, manifest.to_string().into_bytes());
+        layout
+    }
+
+    /// Keeps a blob and returns its descriptor.
+    pub fn put(&mut self, media_type: &str, bytes: Vec<u8>) -> Value {
+        let digest = digest(&bytes);
+        let descriptor = json!({"mediaType": media_type, "digest": digest, "size": bytes.len()});
+        self.blobs.insert(digest, bytes);
+        descriptor
+    }
+
+    /// An index of this image and the same for an architecture that no machine has.
+    fn with_another_architecture(mut self, layers: Vec<Layer>, config: &Value) -> Self {
+        let other = Self::for_architecture("vax", layers, config);
+        self.blobs.extend(other.blobs);
+        let for_platform = |mut descriptor: Value, architecture: &str| {
+            descriptor["platform"] = json!({"os": "linux", "architecture": architecture});
+            descriptor
+        };
+        let manifests = [for_platform(other.root, "vax"), for_platform(self.root.clone(), architecture())];
+        let kind = "application/vnd.oci.image.index.v1+json";
+        let index = json!({"schemaVersion": 2, "mediaType": kind, "manifests": manifests});
+        self.root = self.put(kind, index.to_string().into_bytes());
+        self
+    }
+
+    /// Writes the layout as one tar: what `podling load` and skopeo's `oci-archive:` read.
+    pub fn write_archive(&self, path: &Path, name: &str) {
+        let mut root = self.root.clone();
+        root["annotations"] = json!({"org.opencontainers.image.ref.name": name});
+        let index = json!({"schemaVersion": 2, "manifests": [root]}).to_string();
+        let mut archive = Layer::new()
+            .file("oci-layout", 0o644, r#"{"imageLayoutVersion":"1.0.0"}"#)
+            .file("index.json", 0o644, index)
+            .dir("blobs", 0o755)
+            .dir("blobs/sha256", 0o755);
+        for (digest, bytes) in &self.blobs {
+            archive = archive.file(&format!("blobs/{}", digest.replace(':', "/")), 0o644, bytes);
+        }
+        // By rename: another test may look for it.
+        let temporary = path.with_extension("new");
+        fs::write(&temporary, archive.bytes()).unwrap_or_else(|e| panic!("writing {}: {e}", path.display()));
+        fs::rename(&temporary, path).expect("the same directory");
+    }
+}
+
+/// The images that the set-up knows by name.
+pub fn stock(name: &str) -> Layout {
+    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let witness = json!({"Entrypoint": ["/witness"], "Cmd": ["true"], "Env": [path]});
+    match name {
+        // The witness alone. Containers make /proc, /dev, … themselves.
+        "witness" => Layout::new(vec![witness_layer()], &witness),
+        "every" => {
+            Layout::new(vec![witness_layer()], &witness).with_another_architecture(vec![witness_layer()], &witness)
+        }
+        "busybox" => Layout::new(vec![busybox_layer()], &json!({"Cmd": ["sh"], "Env": [path]})),
+        // What a whiteout of each kind must do: /gone is deleted, /replaced has only what the upper layer gives it.
+        "layers" => {
+            let lower = witness_layer()
+                .file("gone", 0o644, "lower\n")
+                .file("changed", 0o644, "lower\n")
+                .dir("replaced", 0o755)
+                .file("replaced/old", 0o644, "lower\n")
+                .dir("merged", 0o755)
+                .file("merged/old", 0o644, "lower\n");
+            let middle = Layer::new()
+                .file(".wh.gone", 0o644, "")
+                .file("changed", 0o644, "middle\n")
+                .dir("replaced", 0o755)
+                .file("replaced/.wh..wh..opq", 0o644, "")
+                .file("replaced/new", 0o644, "middle\n")
+                .dir("merged", 0o755)
+                .file("merged/new", 0o644, "middle\n");
+            let upper = Layer::new().file("top", 0o600, "upper\n").link("link", "top");
+            Layout::new(vec![lower, middle, upper], &witness)
+        }
+        other => panic!("no stock image is called {other}"),
+    }
+}
+
+fn witness_layer() -> Layer {
+    let program = fs::read(witness_program()).expect("it was compiled");
+    let root = Layer::new().dir("tmp", 0o1777).dir("etc", 0o755).dir("root", 0o700);
+    root.file("etc/passwd", 0o644, "root:x:0:0:root:/root:/witness\nsomebody:x:1000:1000::/home:/witness\n")
+        .file("etc/group", 0o644, "root:x:0:\nsomebody:x:1000:\nfriends:x:2000:somebody\n")
+        .file("witness", 0o755, program)
+}
+
+/// Debian's static busybox with a link for each of its programs.
+fn busybox_layer() -> Layer {
+    let busybox = ["/bin/busybox", "/usr/sbin/busybox", "/sbin/busybox"].map(Path::new);
+    let busybox = busybox.into_iter().find(|path| path.exists());
+    let busybox = busybox.expect("a static busybox is installed (./test installs what the tests need)");
+    let list = Command::new(busybox).arg("--list").output().expect("busybox runs");
+    let mut layer = Layer::new().dir("bin", 0o755).dir("tmp", 0o1777).dir("etc", 0o755).dir("root", 0o700);
+    layer =
+        layer.dir("var", 0o755).dir("home", 0o755).file("bin/busybox", 0o755, fs::read(busybox).expect("a program"));
+    for name in String::from_utf8_lossy(&list.stdout).lines().filter(|name| *name != "busybox") {
+        layer = layer.link(&format!("bin/{name}"), "busybox");
+    }
+    layer.file("etc/passwd", 0o644, "root:x:0:0:root:/root:/bin/sh\nsomebody:x:1000:1000::/home:/bin/sh\n").file(
+        "etc/group",
+        0o644,
+        "root:x:0:\nsomebody:x:1000:\n",
+    )
+}
+
+/// The witness, compiled unless this very source has been compiled before. In a virtual machine without a compiler,
+/// `PODLING_TEST_WITNESS` says where it lies ready.
+pub fn witness_program() -> PathBuf {
+    if let Some(ready) = std::env::var_os("PODLING_TEST_WITNESS") {
+        return ready.into();
+    }
+    let source = include_str!("../witness/witness.rs");
+    let key = &digest(source.as_bytes())["sha256:".len()..][..16];
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("witness-{key}"));
+    if !program.exists() {
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("cargo's directory for tests");
+        let (from, to) = (dir.path().join("witness.rs"), dir.path().join("witness"));
+        fs::write(&from, source).expect("our own directory");
+        let flags =
+            ["--edition=2024", "-Copt-level=s", "-Cpanic=abort", "-Cstrip=symbols", "-Ctarget-feature=+crt-static"];
+        let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        let made = Command::new(compiler).args(flags).arg("-o").arg(&to).arg(&from).status();
+        assert!(made.is_ok_and(|status| status.success()), "compiling the witness");
+        fs::rename(&to, &program).expect("the same directory");
+    }
+    program
+}

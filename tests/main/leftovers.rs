@@ -1,0 +1,122 @@
+//! What a world may leave when it ends: nothing. Four kinds are looked for: processes, mounts, cgroups, files.
+//!
+//! The subtlety is whose a process is. Ours carry a mark in their environment, from the test through podling and the monitor
+//! to the runtime; a container's own processes have another environment, but their root is an overlay of this world.
+
+use std::fs;
+use std::path::Path;
+
+use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::running::{until, until_gone};
+use crate::world::World;
+
+/// The variable whose value is the world's directory.
+pub const MARK: &str = "PODLING_TEST_WORLD";
+
+/// The ids of the containers in this world's store: their cgroups are named after them.
+pub fn container_ids(world: &World) -> Vec<String> {
+    names_in(&world.data().join("containers"))
+}
+
+/// One line for each thing that is left.
+pub fn find(world: &World, ids: &[String]) -> Vec<String> {
+    let mut left = Vec::new();
+    // A monitor leaves a moment after the command that was waiting for its container: give it that moment.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    let mut processes = processes_of(world);
+    while !processes.is_empty() && std::time::Instant::now() < deadline {
+        let _ = nix::poll::poll(&mut [], 5_u8);
+        processes = processes_of(world);
+    }
+    left.extend(processes.into_iter().map(|(pid, command)| format!("process {pid}: {command}")));
+    left.extend(mounts_of(world).into_iter().map(|target| format!("mount: {target}")));
+    left.extend(cgroups_of(ids).into_iter().map(|path| format!("cgroup: {path}")));
+    let places = ["containers", "names"].map(|sub| world.data().join(sub));
+    let running = [world.run_dir().join("containers"), world.run_dir().join("runtime"), world.dir.join("run/runtime")];
+    for place in places.iter().chain(&running) {
+        left.extend(names_in(place).into_iter().map(|name| format!("file: {}/{name}", place.display())));
+    }
+    let temporary = names_in(&world.dir.join("tmp")).into_iter().filter(|name| !name.starts_with('.'));
+    left.extend(temporary.map(|name| format!("temporary file: {name}")));
+    left
+}
+
+/// Kills, unmounts and deletes whatever is there. The files of a user's containers belong to subordinate ids, so where we
+/// are not root this needs the user namespace that podling itself makes.
+pub fn remove(world: &World) {
+    for (pid, _) in processes_of(world) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        until_gone(pid);
+    }
+    // Killing a monitor makes its container an orphan; it dies with its pid namespace, but not before it is seen.
+    until("all processes are gone", || {
+        let left = processes_of(world);
+        for (pid, _) in &left {
+            let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+        }
+        left.is_empty().then_some(())
+    });
+    for target in mounts_of(world).iter().rev() {
+        let _ = umount2(target.as_str(), MntFlags::MNT_DETACH);
+    }
+    if fs::remove_dir_all(&world.dir).is_err() && world.dir.exists() {
+        let _ = world.podling(["unshare", "rm", "-rf", &*world.dir.to_string_lossy()]);
+        let _ = fs::remove_dir_all(&world.dir);
+    }
+}
+
+fn processes_of(world: &World) -> Vec<(i32, String)> {
+    let mark = world.dir.to_string_lossy();
+    let belongs = |pid: i32| {
+        let read = |file: &str| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let names = |file: &str, end: &str| {
+            let wanted = format!("{mark}{end}");
+            read(file).windows(wanted.len()).any(|window| window == wanted.as_bytes())
+        };
+        // A zombie has no memory and so no environment: it is its parent's business.
+        names("environ", "\0") || names("cmdline", "/") || (pid > 1 && names_root(pid, &mark))
+    };
+    let pids = names_in(Path::new("/proc")).into_iter().filter_map(|name| name.parse().ok());
+    let ours = pids.filter(|pid| *pid != std::process::id() as i32 && belongs(*pid));
+    ours.map(|pid| {
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        (pid, String::from_utf8_lossy(&command).replace('\0', " "))
+    })
+    .collect()
+}
+
+/// Whether the file system at this process's root lies in the world: the first mount of its mountinfo at `/`.
+fn names_root(pid: i32, mark: &str) -> bool {
+    let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+    mounts.lines().any(|line| line.split(' ').nth(4) == Some("/") && line.contains(&format!("{mark}/")))
+}
+
+fn mounts_of(world: &World) -> Vec<String> {
+    let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
+    let targets = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    targets.filter(|target| Path::new(target).starts_with(&world.dir)).map(str::to_owned).collect()
+}
+
+/// Cgroups below any hierarchy whose name holds the id of one of these containers.
+fn cgroups_of(ids: &[String]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut to_see = vec![Path::new("/sys/fs/cgroup").to_path_buf()];
+    while let (Some(dir), false) = (to_see.pop(), ids.is_empty()) {
+        let entries = fs::read_dir(&dir).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            if ids.iter().any(|id| entry.file_name().to_string_lossy().contains(id.as_str())) {
+                found.push(entry.path().display().to_string());
+            }
+            to_see.push(entry.path());
+        }
+    }
+    found
+}
+
+fn names_in(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
