@@ -91,7 +91,10 @@ pub fn one_line(error: &clap::Error, path: &str) -> Error {
     let message = match error.kind() {
         Kind::UnknownArgument if flag.starts_with("--") => match said(ContextKind::SuggestedArg) {
             Some(like) => {
-                return hinted(format!("unknown flag: {flag}"), format!("there is {like}; see 'podling {path} --help'"));
+                return hinted(
+                    format!("unknown flag: {flag}"),
+                    format!("there is {like}; see 'podling {path} --help'"),
+                );
             }
             None => format!("unknown flag: {flag}"),
         },
