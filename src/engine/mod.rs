@@ -1,1 +1,252 @@
 //! The engine: an in-process library. It decides, writes files, and starts the monitor; no daemon holds its state.
+//!
+//! [`Engine`] is little more than two directories and the names of two programs. Whoever opens it may do everything at
+//! once with whoever else has it open: each object has its lock (a `flock`), each file appears whole, and a container's
+//! status is asked of the kernel, not of a database.
+//!
+//! Read [`launch`] first (from `podling run` to the kernel, in order), then [`container`] and [`store`].
+
+pub mod container;
+pub mod failure;
+pub mod image;
+pub mod lifecycle;
+pub mod request;
+pub mod store;
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::unistd::{geteuid, getuid};
+
+use self::container::Container;
+use self::failure::Failure;
+use self::store::{Paths, make_private};
+
+/// Who makes a container's cgroup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CgroupManager {
+    /// systemd, as a transient scope.
+    Systemd,
+    /// We, by mkdir.
+    Cgroupfs,
+    /// Nobody.
+    Disabled,
+}
+
+/// What the global options may say; nothing need be said.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// `--root`.
+    pub data: Option<PathBuf>,
+    /// `--runroot`.
+    pub run: Option<PathBuf>,
+    /// `--runtime`: a name or a path.
+    pub runtime: Option<String>,
+    /// `--runtime-flag`: without the dashes, as Podman has it.
+    pub runtime_flags: Vec<String>,
+    /// `--cgroup-manager`.
+    pub cgroup_manager: Option<CgroupManager>,
+}
+
+/// Everything a command needs to know before it does anything.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    /// The store.
+    pub paths: Paths,
+    /// Whose containers they are, and how much of the machine is his.
+    pub owner: Owner,
+    /// What was asked; see [`Engine::runtime`] and [`Engine::cgroup_manager`].
+    pub options: Options,
+}
+
+/// Root on the machine, or an ordinary user (also one who is already root of a user namespace, as the monitor's exit
+/// command is).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// uid 0 in the first user namespace, or in one that maps no other user to it.
+    Root,
+    /// An ordinary user, with his uid and gid outside any user namespace we made.
+    User {
+        /// uid.
+        uid: u32,
+        /// gid.
+        gid: u32,
+    },
+}
+
+impl Engine {
+    /// Finds the directories and makes them. Touches no container.
+    pub fn open(options: Options) -> Result<Self> {
+        let owner = Owner::of_this_process();
+        let data = match options.data.clone().or_else(|| std::env::var_os("PODLING_ROOT").map(PathBuf::from)) {
+            Some(said) => std::path::absolute(said)?,
+            None => owner.default_data()?,
+        };
+        let run = match options.run.clone().or_else(|| std::env::var_os("PODLING_RUNROOT").map(PathBuf::from)) {
+            Some(said) => std::path::absolute(said)?,
+            None => owner.default_run()?,
+        };
+        make_private(&data)?;
+        make_private(&run)?;
+        Ok(Self { paths: Paths { data, run }, owner, options })
+    }
+
+    /// All containers, half-made ones left out.
+    pub fn containers(&self) -> Result<Vec<Container>> {
+        let mut all = Vec::new();
+        for id in self.ids()? {
+            all.extend(Container::read(&self.paths, &id)?);
+        }
+        Ok(all)
+    }
+
+    /// The container with this name, id, or unambiguous beginning of an id. Fails with [`Failure::NoSuchContainer`].
+    pub fn container(&self, name: &str) -> Result<Container> {
+        if name.is_empty() || name.contains('/') || name.starts_with('.') {
+            bail!(Failure::NoSuchContainer(name.into()));
+        }
+        if let Ok(target) = fs::read_link(self.paths.names().join(name))
+            && let Some(id) = target.file_name().and_then(|id| id.to_str())
+            && let Some(container) = Container::read(&self.paths, id)?
+            && container.name() == name
+        {
+            return Ok(container);
+        }
+        if name.len() == 64
+            && let Some(container) = Container::read(&self.paths, name)?
+        {
+            return Ok(container);
+        }
+        if !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            bail!(Failure::NoSuchContainer(name.into()));
+        }
+        let mut found = None;
+        for id in self.ids()? {
+            if id.starts_with(name)
+                && let Some(container) = Container::read(&self.paths, &id)?
+            {
+                if found.is_some() {
+                    bail!(Failure::Ambiguous(name.into()));
+                }
+                found = Some(container);
+            }
+        }
+        found.with_context(|| Failure::NoSuchContainer(name.into()))
+    }
+
+    fn ids(&self) -> Result<Vec<String>> {
+        let directory = self.paths.containers();
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error).with_context(|| format!("reading {}", directory.display())),
+        };
+        Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
+    }
+
+    /// Whether an ordinary user owns the containers.
+    pub fn rootless(&self) -> bool {
+        matches!(self.owner, Owner::User { .. })
+    }
+
+    /// The OCI runtime's program: `asked` (a container's own), else `--runtime`, else `$PODLING_RUNTIME`, else ours.
+    pub fn runtime(&self, asked: &str) -> Result<PathBuf> {
+        let said = Some(asked).filter(|asked| !asked.is_empty()).or(self.options.runtime.as_deref());
+        match said {
+            Some(path) if path.contains('/') => Ok(std::path::absolute(path)?),
+            Some(name) if name != "podling-runtime" => {
+                in_path(name).with_context(|| format!("no OCI runtime \"{name}\" in $PATH"))
+            }
+            _ => companion("podling-runtime", "PODLING_RUNTIME"),
+        }
+    }
+
+    /// The monitor's program.
+    pub fn monitor_program(&self) -> Result<PathBuf> {
+        companion("podling-monitor", "PODLING_MONITOR")
+    }
+}
+
+impl Owner {
+    fn of_this_process() -> Self {
+        if !geteuid().is_root() {
+            return Self::User { uid: getuid().as_raw(), gid: nix::unistd::getgid().as_raw() };
+        }
+        let outside = |map: &str| {
+            let map = fs::read_to_string(map).ok()?;
+            let mut words = map.split_ascii_whitespace();
+            (words.next()? == "0").then(|| words.next()?.parse::<u32>().ok()).flatten()
+        };
+        match (outside("/proc/self/uid_map"), outside("/proc/self/gid_map")) {
+            (Some(uid), Some(gid)) if uid != 0 => Self::User { uid, gid },
+            _ => Self::Root,
+        }
+    }
+
+    fn default_data(self) -> Result<PathBuf> {
+        if self == Self::Root {
+            return Ok("/var/lib/podling".into());
+        }
+        let data = match directory_variable("XDG_DATA_HOME") {
+            Some(data) => data,
+            None => directory_variable("HOME").context("neither HOME nor XDG_DATA_HOME is set")?.join(".local/share"),
+        };
+        Ok(data.join("podling"))
+    }
+
+    /// Where what a reboot may remove is kept. Without XDG_RUNTIME_DIR (a login without a session): /run/user/UID if it
+    /// is there and ours, else a directory in /tmp, which anybody could have made before us; so its owner is checked.
+    fn default_run(self) -> Result<PathBuf> {
+        let Self::User { uid, .. } = self else { return Ok("/run/podling".into()) };
+        if let Some(run) = directory_variable("XDG_RUNTIME_DIR") {
+            return Ok(run.join("podling"));
+        }
+        let ours = |directory: &Path| {
+            fs::symlink_metadata(directory).is_ok_and(|it| it.is_dir() && (it.uid() == getuid().as_raw()))
+        };
+        let session = PathBuf::from(format!("/run/user/{uid}"));
+        if ours(&session) {
+            return Ok(session.join("podling"));
+        }
+        let fallback = PathBuf::from(format!("/tmp/podling-run-{uid}"));
+        if !fallback.exists() {
+            eprintln!("podling: XDG_RUNTIME_DIR is not set; using {}", fallback.display());
+        }
+        make_private(&fallback)?;
+        if !ours(&fallback) || fs::symlink_metadata(&fallback)?.mode() & 0o077 != 0 {
+            bail!("{} belongs to somebody else or is open to others; set XDG_RUNTIME_DIR", fallback.display());
+        }
+        Ok(fallback)
+    }
+}
+
+fn directory_variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// One of our other programs: where `variable` says, else beside this one, else in $PATH, else where distributions keep
+/// programs that no person calls.
+fn companion(name: &str, variable: &str) -> Result<PathBuf> {
+    if let Some(said) = std::env::var_os(variable) {
+        return Ok(std::path::absolute(PathBuf::from(said))?);
+    }
+    let beside = std::env::current_exe().ok().map(|exe| exe.with_file_name(name));
+    let distribution = ["/usr/libexec/podling", "/usr/local/libexec/podling"].map(|dir| Path::new(dir).join(name));
+    beside
+        .into_iter()
+        .chain(in_path(name))
+        .chain(distribution)
+        .find(|path| path.is_file())
+        .with_context(|| format!("{name} is neither beside this program nor in $PATH (set {variable})"))
+}
+
+/// Finds an executable in $PATH.
+pub(crate) fn in_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/sbin:/usr/bin:/sbin:/bin"));
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(name))
+        .find(|file| fs::metadata(file).is_ok_and(|it| it.is_file() && it.mode() & 0o111 != 0))
+}

@@ -1,0 +1,408 @@
+//! A container: what was decided about it, and what its files say of it now.
+//!
+//! [`ContainerConfig`] is `container.json`, written once. Everything that changes is *derived*: the status is not stored
+//! anywhere, so it cannot be wrong after a crash or a reboot. A live process (a pid with its start time) means running;
+//! `exit.json` means exited; neither means created.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::request::{
+    CgroupsMode, Device, Dns, Namespaces, NetworkMode, PortMapping, Resources, RestartPolicy, Security, Ulimit,
+};
+use super::store::{Paths, read_if_there};
+use crate::handover::{ExitRecord, LogConfig};
+
+/// What was decided about a container: `container.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ContainerConfig {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Its name; `names/<name>` leads here.
+    pub name: String,
+    /// When it was created, RFC 3339.
+    pub created: String,
+    /// Where its root file system comes from.
+    pub root: Root,
+    /// The image's entrypoint or `--entrypoint`; kept apart from `command` for inspect.
+    pub entrypoint: Vec<String>,
+    /// The arguments after the entrypoint.
+    pub command: Vec<String>,
+    /// The environment, complete but for HOME and TERM (`NAME=value`).
+    pub env: Vec<String>,
+    /// `user[:group]` as asked or as the image says; empty is root.
+    pub user: String,
+    /// Further groups, as asked.
+    pub groups: Vec<String>,
+    /// The working directory.
+    pub working_dir: String,
+    /// The host name; empty where the UTS namespace is not its own.
+    pub hostname: String,
+    /// A terminal.
+    pub terminal: bool,
+    /// Standard input stays open.
+    pub interactive: bool,
+    /// Labels: the image's and the person's.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations for the runtime.
+    pub annotations: BTreeMap<String, String>,
+    /// What is mounted beside the defaults.
+    pub mounts: Vec<MountConfig>,
+    /// Devices.
+    pub devices: Vec<Device>,
+    /// The root file system is read-only.
+    pub read_only: bool,
+    /// … but /tmp, /run and /var/tmp are tmpfs.
+    pub read_only_tmpfs: bool,
+    /// Namespaces; containers in them are ids.
+    pub namespaces: Namespaces,
+    /// The network; never `Default`.
+    pub network: NetworkMode,
+    /// Published ports, host ports decided.
+    pub ports: Vec<PortMapping>,
+    /// Exposed ports, as `80/tcp`.
+    pub exposed: Vec<String>,
+    /// Names and addresses.
+    pub dns: Dns,
+    /// What it may do.
+    pub security: Security,
+    /// How much it may have.
+    pub resources: Resources,
+    /// Resource limits of its processes.
+    pub ulimits: Vec<Ulimit>,
+    /// Kernel parameters.
+    pub sysctls: BTreeMap<String, String>,
+    /// The program that runs as pid 1 before the container's own.
+    pub init: Option<PathBuf>,
+    /// The signal that asks it to stop, as a name (SIGTERM).
+    pub stop_signal: String,
+    /// Seconds until stop kills.
+    pub stop_timeout: u64,
+    /// Kill it after so many seconds.
+    pub timeout: Option<u64>,
+    /// What to do when it ends.
+    pub restart: RestartPolicy,
+    /// `--rm`.
+    pub remove: bool,
+    /// Where output goes.
+    pub log: LogConfig,
+    /// Write the pid here too.
+    pub pid_file: Option<PathBuf>,
+    /// The id was written here; removed with the container.
+    pub cid_file: Option<PathBuf>,
+    /// Write the monitor's pid here too.
+    pub monitor_pid_file: Option<PathBuf>,
+    /// The OCI runtime's program as asked with `--runtime` (name or path); empty: podling-runtime.
+    pub runtime: String,
+    /// Whether it gets a cgroup.
+    pub cgroups: CgroupsMode,
+    /// Below which group.
+    pub cgroup_parent: Option<String>,
+    /// umask, octal.
+    pub umask: u32,
+    /// Zone of `/etc/localtime`.
+    pub timezone: Option<String>,
+    /// Descriptors after 2 that go on to the container.
+    pub preserve_fds: u32,
+    /// The words as typed.
+    pub create_command: Vec<String>,
+}
+
+/// Where a root file system comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Root {
+    /// Layers of an image below the container's own.
+    Image {
+        /// The image's id (hex of its config's digest).
+        id: String,
+        /// The name it was asked by, in full.
+        name: String,
+        /// Chain ids, the top layer first: directories of `layers/`.
+        layers: Vec<String>,
+    },
+    /// A directory used as it is.
+    Directory(PathBuf),
+}
+
+/// One mount, decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountConfig {
+    /// What.
+    pub source: MountSource,
+    /// Where, inside; absolute.
+    pub target: String,
+    /// Options as mount(8) writes them.
+    pub options: Vec<String>,
+    /// Give it to the container's user before each start.
+    pub chown: bool,
+}
+
+/// What is mounted, decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MountSource {
+    /// A file or directory of the host.
+    Bind(PathBuf),
+    /// A volume.
+    Volume {
+        /// Its name.
+        name: String,
+        /// It belongs to this container and goes with it (`--rm`, `rm -v`).
+        anonymous: bool,
+    },
+    /// Memory.
+    Tmpfs,
+    /// Layers of an image, the top first, read-only.
+    Image {
+        /// Its id.
+        id: String,
+        /// Chain ids.
+        layers: Vec<String>,
+    },
+    /// devpts, mqueue.
+    Special(String),
+}
+
+impl ContainerConfig {
+    /// The process's words: entrypoint, then command.
+    pub fn arguments(&self) -> Vec<String> {
+        self.entrypoint.iter().chain(&self.command).cloned().collect()
+    }
+}
+
+/// A container in the store.
+#[derive(Debug, Clone)]
+pub struct Container {
+    /// What was decided.
+    pub config: ContainerConfig,
+    /// `$DATA/containers/<id>`.
+    pub data: PathBuf,
+    /// `$RUN/containers/<id>`.
+    pub run: PathBuf,
+}
+
+/// The container's first process: `process.json` in `$RUN`, written when the monitor reported it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its pid, in the pid namespace of whoever started it.
+    pub pid: i32,
+    /// Its start time: clock ticks since boot, field 22 of /proc/PID/stat.
+    pub start_time: u64,
+}
+
+/// The last start: `started.json` in `$DATA`, written when the container's program was let go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// When, RFC 3339.
+    pub at: String,
+    /// How often the restart policy has started it since a person did.
+    pub restarts: u32,
+}
+
+/// What its files say of a container now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// Never started (since `exit.json` was removed).
+    Created,
+    /// The process exists and waits to be let go (`podling init`).
+    Initialized(Process),
+    /// It runs.
+    Running(Process),
+    /// It is frozen.
+    Paused(Process),
+    /// It ended.
+    Exited(ExitRecord),
+}
+
+impl Status {
+    /// Podman's word for it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Initialized(_) => "initialized",
+            Self::Running(_) => "running",
+            Self::Paused(_) => "paused",
+            Self::Exited(_) => "exited",
+        }
+    }
+
+    /// The live process, if there is one.
+    pub fn process(&self) -> Option<Process> {
+        match self {
+            Self::Initialized(process) | Self::Running(process) | Self::Paused(process) => Some(*process),
+            Self::Created | Self::Exited(_) => None,
+        }
+    }
+
+    /// Whether its program runs (frozen or not).
+    pub fn is_running(&self) -> bool {
+        matches!(self, Self::Running(_) | Self::Paused(_))
+    }
+}
+
+impl Process {
+    /// Believes `pid` now: remembers when it started.
+    pub fn of(pid: i32) -> Option<Self> {
+        Some(Self { pid, start_time: start_time(pid)? })
+    }
+
+    /// Whether this very process still lives (a zombie does not).
+    pub fn lives(&self) -> bool {
+        start_time(self.pid) == Some(self.start_time)
+    }
+}
+
+/// When process `pid` started; none if there is no such process, or if it is dead and only not yet reaped.
+fn start_time(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The program's name stands in parentheses and may itself hold any character.
+    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
+    let state = fields.next()?;
+    let time = fields.nth(18)?.parse().ok()?;
+    (!matches!(state, "Z" | "X")).then_some(time)
+}
+
+impl Container {
+    /// Reads the container with this id; none if there is none (or it is only half made).
+    pub fn read(paths: &Paths, id: &str) -> Result<Option<Self>> {
+        let data = paths.container(id);
+        let file = data.join("container.json");
+        let Some(content) = read_if_there(&file)? else { return Ok(None) };
+        let config = serde_json::from_slice(&content).with_context(|| format!("reading {}", file.display()))?;
+        Ok(Some(Self { config, data, run: paths.running(id) }))
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.config.id
+    }
+
+    /// The first twelve digits of its id.
+    pub fn short_id(&self) -> &str {
+        &self.config.id[..12.min(self.config.id.len())]
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Where it is, according to its files.
+    pub fn status(&self) -> Status {
+        if let Some(process) = self.process() {
+            return if !self.run.join("started").exists() {
+                Status::Initialized(process)
+            } else if frozen(process.pid) {
+                Status::Paused(process)
+            } else {
+                Status::Running(process)
+            };
+        }
+        match (self.exit(), self.started()) {
+            (Some(record), _) => Status::Exited(record),
+            // It was let go, it is gone, and nobody saw how: its monitor was killed, or the machine lost its power.
+            (None, Some(started)) => Status::Exited(ExitRecord {
+                code: -1,
+                signal: None,
+                oom: false,
+                timed_out: false,
+                finished: started.at,
+            }),
+            (None, None) => Status::Created,
+        }
+    }
+
+    /// Its live first process.
+    pub fn process(&self) -> Option<Process> {
+        let process: Process = read_json(&self.run.join("process.json"))?;
+        process.lives().then_some(process)
+    }
+
+    /// Its live monitor.
+    pub fn monitor(&self) -> Option<Process> {
+        monitor_in(&self.run)
+    }
+
+    /// How it ended last.
+    pub fn exit(&self) -> Option<ExitRecord> {
+        read_json(&self.data.join("exit.json"))
+    }
+
+    /// When it was started last.
+    pub fn started(&self) -> Option<Started> {
+        read_json(&self.data.join("started.json"))
+    }
+
+    /// The bundle.
+    pub fn bundle(&self) -> PathBuf {
+        self.run.join("bundle")
+    }
+
+    /// Where the overlay is mounted, in the mount namespaces of the monitor and of commands that mount it.
+    pub fn rootfs(&self) -> PathBuf {
+        match &self.config.root {
+            Root::Directory(directory) => directory.clone(),
+            Root::Image { .. } => self.bundle().join("rootfs"),
+        }
+    }
+
+    /// The container's own layer.
+    pub fn upper(&self) -> PathBuf {
+        self.data.join("upper")
+    }
+
+    /// The monitor's socket for clients that attach.
+    pub fn attach_socket(&self) -> PathBuf {
+        self.run.join("attach")
+    }
+
+    /// The monitor's fifo for orders.
+    pub fn control_fifo(&self) -> PathBuf {
+        self.run.join("control")
+    }
+
+    /// The lock.
+    pub fn lock_file(&self) -> PathBuf {
+        self.data.join("lock")
+    }
+}
+
+/// The live monitor whose files are in `directory`: `monitor.pid` holds "PID START_TIME".
+pub(super) fn monitor_in(directory: &std::path::Path) -> Option<Process> {
+    let said = fs::read_to_string(directory.join("monitor.pid")).ok()?;
+    let mut words = said.split_ascii_whitespace().map(str::parse::<u64>);
+    let (pid, start_time) = (words.next()?.ok()?, words.next()?.ok()?);
+    let process = Process { pid: i32::try_from(pid).ok()?, start_time };
+    process.lives().then_some(process)
+}
+
+fn read_json<T: for<'a> Deserialize<'a>>(file: &std::path::Path) -> Option<T> {
+    serde_json::from_slice(&fs::read(file).ok()?).ok()
+}
+
+/// Whether the cgroup (v2) of `pid` is frozen, by itself or by one above it.
+fn frozen(pid: i32) -> bool {
+    let Ok(groups) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else { return false };
+    let Some(group) = groups.lines().find_map(|line| line.strip_prefix("0::/")) else { return false };
+    ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].iter().any(|root| {
+        fs::read_to_string(format!("{root}/{group}/cgroup.events"))
+            .is_ok_and(|events| events.lines().any(|line| line == "frozen 1"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pid_is_believed_only_with_its_start_time() {
+        let me = Process::of(std::process::id() as i32).expect("this process lives");
+        assert!(me.lives());
+        assert!(!Process { start_time: me.start_time + 1, ..me }.lives());
+    }
+}

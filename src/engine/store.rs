@@ -1,0 +1,181 @@
+//! The store: a tree of plain files, so that a container engine needs no daemon to remember for it.
+//!
+//! ```text
+//! $DATA  ~/.local/share/podling | /var/lib/podling       survives a reboot
+//!   images/  layers/  networks/  volumes/  events  lock
+//!   containers/<id>/  container.json  started.json  exit.json  log  upper/  work/  lock
+//!   names/<name>      a symlink to the container: making it is claiming the name
+//! $RUN   $XDG_RUNTIME_DIR/podling | /run/podling         gone after a reboot
+//!   containers/<id>/  bundle/{config.json,rootfs}  monitor.json  pid  monitor.pid  process.json  attach  control
+//!   runtime/          the OCI runtime's own; the engine never reads it
+//! ```
+//!
+//! A file has one writer and appears whole: temporary file, (fsync,) rename. Readers take no lock and never see half a
+//! file. The subtlety is what needs the fsync: only what a power cut would lose and nobody could make again.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nix::fcntl::{Flock, FlockArg};
+
+/// Where everything is.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// `$DATA`: survives a reboot.
+    pub data: PathBuf,
+    /// `$RUN`: does not.
+    pub run: PathBuf,
+}
+
+impl Paths {
+    /// The images: an OCI image layout.
+    pub fn images(&self) -> PathBuf {
+        self.data.join("images")
+    }
+
+    /// Unpacked layers, by chain id.
+    pub fn layers(&self) -> PathBuf {
+        self.data.join("layers")
+    }
+
+    /// What is kept of all containers.
+    pub fn containers(&self) -> PathBuf {
+        self.data.join("containers")
+    }
+
+    /// What is kept of one container.
+    pub fn container(&self, id: &str) -> PathBuf {
+        self.data.join("containers").join(id)
+    }
+
+    /// What runs of one container.
+    pub fn running(&self, id: &str) -> PathBuf {
+        self.run.join("containers").join(id)
+    }
+
+    /// Claimed names.
+    pub fn names(&self) -> PathBuf {
+        self.data.join("names")
+    }
+
+    /// Volumes, by name.
+    pub fn volumes(&self) -> PathBuf {
+        self.data.join("volumes")
+    }
+
+    /// Networks.
+    pub fn networks(&self) -> PathBuf {
+        self.data.join("networks")
+    }
+
+    /// What happened, a line each.
+    pub fn events(&self) -> PathBuf {
+        self.data.join("events")
+    }
+
+    /// The OCI runtime's state directory.
+    pub fn runtime(&self) -> PathBuf {
+        self.run.join("runtime")
+    }
+
+    /// The lock of the store as a whole. Shared: "nothing I name may be removed meanwhile" (create); exclusive: removal of
+    /// images, volumes, names.
+    pub fn lock(&self) -> PathBuf {
+        self.data.join("lock")
+    }
+}
+
+/// Makes a directory and its parents, for their owner only.
+pub fn make_private(directory: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .with_context(|| format!("making {}", directory.display()))
+}
+
+/// Writes a whole file that must survive a power cut: temporary file, fsync, rename.
+pub fn write_atomic(path: &Path, content: &[u8]) -> Result<()> {
+    write(path, content, |file| file.sync_all())
+}
+
+/// Writes a whole file that a reader must never see half, but that may be lost with the power: temporary file, rename.
+pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
+    write(path, content, |_| Ok(()))
+}
+
+fn write(path: &Path, content: &[u8], sync: impl FnOnce(&File) -> std::io::Result<()>) -> Result<()> {
+    let name = path.file_name().context("a file needs a name")?.to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(content)?;
+        sync(&file)?;
+        fs::rename(&temporary, path)
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written.with_context(|| format!("writing {}", path.display()))
+}
+
+/// Reads a file that may be absent.
+pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+/// A `flock`, held until it is dropped or its holder dies, whichever way. The descriptor is close-on-exec: one inherited
+/// by a monitor would be held for the container's life.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
+
+impl Lock {
+    /// Waits until nobody else holds the lock.
+    pub fn exclusive(path: &Path) -> Result<Self> {
+        Self::take(path, FlockArg::LockExclusive)
+    }
+
+    /// Waits until nobody holds the lock exclusively.
+    pub fn shared(path: &Path) -> Result<Self> {
+        Self::take(path, FlockArg::LockShared)
+    }
+
+    /// Takes the lock if nobody else holds it.
+    pub fn if_free(path: &Path) -> Result<Option<Self>> {
+        match Flock::lock(open(path)?, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(Self(lock))),
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, error)) => Err(error).with_context(|| format!("locking {}", path.display())),
+        }
+    }
+
+    fn take(path: &Path, how: FlockArg) -> Result<Self> {
+        let mut file = open(path)?;
+        loop {
+            match Flock::lock(file, how) {
+                Ok(lock) => return Ok(Self(lock)),
+                Err((again, nix::errno::Errno::EINTR)) => file = again,
+                Err((_, error)) => return Err(error).with_context(|| format!("locking {}", path.display())),
+            }
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    let open = || OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    match open() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            make_private(path.parent().context("a lock is in a directory")?)?;
+            open()
+        }
+        other => other,
+    }
+    .with_context(|| format!("opening the lock {}", path.display()))
+}
