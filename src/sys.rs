@@ -79,7 +79,9 @@ pub const CLONE_NEWTIME: c_int = 0x80;
 /// Errors: clone3(2)'s; and `EBUSY` if this process has more than one thread, since the copy would inherit whatever the
 /// other threads were in the middle of.
 pub fn clone3(flags: u64, cgroup: Option<BorrowedFd>) -> Result<Side> {
-    if std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count) > 1 {
+    // One call instead of listing the directory: it has as many links as entries, and two of them are `.` and `..`.
+    use std::os::unix::fs::MetadataExt;
+    if std::fs::metadata("/proc/self/task").is_ok_and(|task| task.nlink() > 3) {
         return Err(Errno::EBUSY);
     }
     let mut pidfd: c_int = -1;
@@ -230,6 +232,33 @@ pub fn join_session_keyring(name: &str) -> Result<()> {
 pub fn setgroups(groups: &[u32]) -> Result<()> {
     // SAFETY: the kernel reads `len` group ids from the pointer.
     check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) }).map(drop)
+}
+
+/// Sets the NIS domain name of our UTS namespace.
+pub fn setdomainname(name: &str) -> Result<()> {
+    // SAFETY: the kernel reads `len` bytes from the pointer.
+    check(c_long::from(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) })).map(drop)
+}
+
+/// Sets device `lo`'s flag `IFF_UP` (netdevice(7)).
+pub fn raise_loopback() -> Result<()> {
+    // SAFETY: numbers only.
+    let socket = check(c_long::from(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) }))
+        .map(owned)?;
+    // SAFETY: an all-zero ifreq is valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[0] = b'l' as libc::c_char;
+    request.ifr_name[1] = b'o' as libc::c_char;
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
+    // SAFETY: SIOCSIFFLAGS reads one ifreq, and the name in it ends with a zero.
+    check(c_long::from(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) })).map(drop)
+}
+
+/// Gives `SIGPIPE` its default action again. Rust ignores it at start, and execve would pass that on.
+pub fn restore_sigpipe() -> Result<()> {
+    // SAFETY: the default action runs no code of ours.
+    let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    if before == libc::SIG_ERR { Err(Errno::last()) } else { Ok(()) }
 }
 
 // ---------------------------------------------------------------------------------------------- mounts

@@ -4,3 +4,8 @@
 //! book can use a mechanism by itself, and the engine's code stays free of system calls.
 
 pub mod caps;
+pub mod idmap;
+pub mod mount;
+pub mod namespace;
+pub mod overlay;
+pub mod process;

@@ -1,0 +1,271 @@
+//! Processes: named by a pidfd, told apart by their start time, signalled by name, waited for.
+//!
+//! A pid is a number that the kernel gives away again. Written in a file it means "whoever has this number now". So a pid
+//! is stored together with the process's start time (field 22 of /proc/PID/stat), believed only if both still agree, and
+//! then held as a pidfd, which names that one process for as long as it is open.
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+
+use crate::sys;
+use crate::trace::{self, Topic};
+
+/// What /proc/PID/stat says of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// `R`, `S`, `D`, `T`, `Z` (a zombie: ended, not yet waited for), …
+    pub state: char,
+    /// The parent's pid.
+    pub parent: i32,
+    /// When it started, in clock ticks since boot.
+    pub start_time: u64,
+}
+
+impl Stat {
+    /// Reads the stat of process `pid`; `None` if there is none.
+    pub fn of(pid: Pid) -> Result<Option<Stat>> {
+        match std::fs::read(format!("/proc/{pid}/stat")) {
+            Ok(text) => Self::parse(&String::from_utf8_lossy(&text)).map(Some).context(format!("/proc/{pid}/stat")),
+            // The file may be opened and then read after the process went: ESRCH.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
+            Err(error) => Err(error).context(format!("/proc/{pid}/stat")),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Stat> {
+        // The second field is the program's name in parentheses, which may itself hold spaces and parentheses.
+        let rest = text.rsplit_once(')').context("no program name")?.1;
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3).copied().context("too few fields");
+        Ok(Stat {
+            state: field(3)?.chars().next().context("no state")?,
+            parent: field(4)?.parse()?,
+            start_time: field(22)?.parse()?,
+        })
+    }
+}
+
+/// When process `pid` started, in clock ticks since boot; `None` if there is no such process.
+pub fn start_time(pid: Pid) -> Result<Option<u64>> {
+    Ok(Stat::of(pid)?.map(|stat| stat.start_time))
+}
+
+/// A process, held.
+#[derive(Debug)]
+pub struct Process {
+    pid: Pid,
+    fd: OwnedFd,
+}
+
+impl Process {
+    /// Wraps what `clone3` returned.
+    pub fn from_parts(pid: Pid, fd: OwnedFd) -> Self {
+        Self { pid, fd }
+    }
+
+    /// Holds process `pid`; `None` if there is none. Only a parent may be sure that the number still means its child;
+    /// for others there is [`Process::find`].
+    pub fn open(pid: Pid) -> Result<Option<Self>> {
+        match sys::pidfd_open(pid) {
+            Ok(fd) => Ok(Some(Self { pid, fd })),
+            Err(Errno::ESRCH) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("opening process {pid}")),
+        }
+    }
+
+    /// Holds the process that had number `pid` and began at `start_time`, if it still lives (a zombie does not).
+    pub fn find(pid: Pid, start_time: u64) -> Result<Option<Self>> {
+        // Held first, compared after: once the pidfd is open the number cannot change its meaning unnoticed.
+        let Some(process) = Self::open(pid)? else { return Ok(None) };
+        let lives = Stat::of(pid)?.is_some_and(|stat| stat.start_time == start_time && !"ZX".contains(stat.state));
+        Ok(lives.then_some(process))
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Sends a signal to exactly this process. `ESRCH`: it has ended.
+    pub fn signal(&self, signal: Signal) -> nix::Result<()> {
+        trace::ask(Topic::Process, "pidfd_send_signal", format_args!("{} {signal}", self.pid), || {
+            sys::pidfd_send_signal(self.fd.as_fd(), signal.0)
+        })
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> Result<bool> {
+        self.await_end(PollTimeout::ZERO)
+    }
+
+    /// Waits until it ends, whoever its parent is; `false` if `timeout` came first.
+    pub fn await_end(&self, timeout: PollTimeout) -> Result<bool> {
+        let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
+        loop {
+            match poll(&mut fds, timeout) {
+                Ok(ready) => return Ok(ready > 0),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error).context(format!("waiting for process {}", self.pid)),
+            }
+        }
+    }
+
+    /// Waits for our child and takes its exit status; the kernel forgets it then.
+    pub fn reap(&self) -> Result<Exit> {
+        trace::ask(Topic::Process, "waitid", format_args!("pid {}", self.pid), || {
+            loop {
+                match waitid(Id::PIDFd(self.fd.as_fd()), WaitPidFlag::WEXITED) {
+                    Ok(WaitStatus::Exited(_, code)) => return Ok(Exit::Code(code)),
+                    Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(Exit::Signal(Signal(signal as i32))),
+                    Ok(other) => bail!("process {} changed its state oddly: {other:?}", self.pid),
+                    Err(Errno::EINTR) => {}
+                    Err(error) => bail!("waiting for process {}: {}", self.pid, error.desc()),
+                }
+            }
+        })
+    }
+}
+
+impl AsFd for Process {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It called exit with this number.
+    Code(i32),
+    /// A signal ended it.
+    Signal(Signal),
+}
+
+impl Exit {
+    /// What a shell shows as `$?`: the code, or 128 + the signal's number.
+    pub fn status(self) -> i32 {
+        match self {
+            Exit::Code(code) => code,
+            Exit::Signal(signal) => 128 + signal.0,
+        }
+    }
+}
+
+/// A signal: 1 … 64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Signal(i32);
+
+/// Names by number (signal(7), x86 and ARM), from 1.
+const SIGNALS: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
+    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
+    "PWR", "SYS",
+];
+/// Real-time signals as programs see them: the C library keeps 32 and 33 for itself.
+const RTMIN: i32 = 34;
+const RTMAX: i32 = 64;
+
+impl Signal {
+    /// The end that cannot be refused.
+    pub const KILL: Signal = Signal(libc::SIGKILL);
+    /// The request to end.
+    pub const TERM: Signal = Signal(libc::SIGTERM);
+
+    /// Its number.
+    pub fn number(self) -> i32 {
+        self.0
+    }
+
+    /// The signal with this number.
+    pub fn from_number(number: i32) -> Result<Self> {
+        if !(1..=RTMAX).contains(&number) {
+            bail!("no signal has the number {number}");
+        }
+        Ok(Signal(number))
+    }
+}
+
+impl FromStr for Signal {
+    type Err = anyhow::Error;
+
+    /// `KILL`, `SIGKILL`, `sigkill`, `9`, `RTMIN+3`.
+    fn from_str(text: &str) -> Result<Self> {
+        if let Ok(number) = text.parse::<i32>() {
+            return Self::from_number(number);
+        }
+        let upper = text.to_ascii_uppercase();
+        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+        if let Some(index) = SIGNALS.iter().position(|known| *known == name) {
+            return Ok(Signal(index as i32 + 1));
+        }
+        let number = match name {
+            "IOT" => Some(libc::SIGABRT),
+            "POLL" => Some(libc::SIGIO),
+            "CLD" => Some(libc::SIGCHLD),
+            _ => match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
+                (Some(""), _) => Some(RTMIN),
+                (_, Some("")) => Some(RTMAX),
+                (Some(offset), _) => offset.strip_prefix('+').and_then(|n| n.parse().ok()).map(|n: i32| RTMIN + n),
+                (_, Some(offset)) => offset.strip_prefix('-').and_then(|n| n.parse().ok()).map(|n: i32| RTMAX - n),
+                _ => None,
+            },
+        };
+        number
+            .filter(|number| (1..=RTMAX).contains(number))
+            .map(Signal)
+            .with_context(|| format!("unknown signal {text:?}"))
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        match SIGNALS.get(self.0 as usize - 1) {
+            Some(name) => write!(out, "SIG{name}"),
+            None => write!(out, "SIGRTMIN+{}", self.0 - RTMIN),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_known_by_name_and_number() {
+        for text in ["KILL", "SIGKILL", "sigkill", "9"] {
+            assert_eq!(text.parse::<Signal>().expect(text), Signal::KILL);
+        }
+        assert_eq!("RTMIN+3".parse::<Signal>().expect("real-time").number(), 37);
+        assert_eq!(Signal::TERM.to_string(), "SIGTERM");
+        for text in ["0", "65", "", "SIG", "KILLED", "-9", "RTMIN+40"] {
+            assert!(text.parse::<Signal>().is_err(), "{text:?} is no signal");
+        }
+    }
+
+    #[test]
+    fn a_program_name_cannot_forge_its_stat() {
+        let line = "42 (a) Z 1 (b)) S 7 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 99 0 0";
+        assert_eq!(Stat::parse(line).expect("a stat line"), Stat { state: 'S', parent: 7, start_time: 99 });
+    }
+
+    #[test]
+    fn a_pid_with_another_start_time_is_another_process() {
+        let me = Pid::this();
+        let began = start_time(me).expect("stat").expect("we live");
+        assert!(Process::find(me, began).expect("find").is_some());
+        assert!(Process::find(me, began + 1).expect("find").is_none());
+    }
+
+    #[test]
+    fn a_signal_s_status_is_128_and_its_number() {
+        assert_eq!(Exit::Signal(Signal::KILL).status(), 137);
+        assert_eq!(Exit::Code(3).status(), 3);
+    }
+}
