@@ -364,6 +364,13 @@ pub fn set_window_size(fd: BorrowedFd, rows: u16, columns: u16) -> Result<()> {
     check(c_long::from(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) })).map(drop)
 }
 
+/// Lets the other end of a pty be opened (`TIOCSPTLCK` with 0).
+pub fn pty_unlock(master: BorrowedFd) -> Result<()> {
+    let unlocked: c_int = 0;
+    // SAFETY: TIOCSPTLCK reads one int.
+    check(c_long::from(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked) })).map(drop)
+}
+
 /// The other end of a pty whose master is `master` (`TIOCGPTPEER`): no path in an untrusted /dev is opened.
 pub fn pty_peer(master: BorrowedFd) -> Result<OwnedFd> {
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;

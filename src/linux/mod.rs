@@ -9,3 +9,5 @@ pub mod mount;
 pub mod namespace;
 pub mod overlay;
 pub mod process;
+pub mod pty;
+pub mod rootfs;
