@@ -115,8 +115,8 @@ pub fn pidfd_open(pid: Pid) -> Result<OwnedFd> {
 
 /// Sends a signal (0 only asks whether it could be sent) to exactly the process that `pidfd` names.
 pub fn pidfd_send_signal(pidfd: BorrowedFd, signal: c_int) -> Result<()> {
-    // SAFETY: a null siginfo means the same as kill(2) would send.
     let none = std::ptr::null::<c_void>();
+    // SAFETY: a null siginfo means the same as kill(2) would send.
     check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, 0) }).map(drop)
 }
 
@@ -214,8 +214,8 @@ pub fn capset(sets: CapabilitySets) -> Result<()> {
 pub fn seccomp_filter(program: &[libc::sock_filter], flags: u64) -> Result<Option<OwnedFd>> {
     let length = u16::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
     let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
-    // SAFETY: the kernel copies `len` instructions from `filter` and never writes there.
     let mode = c_long::from(libc::SECCOMP_SET_MODE_FILTER);
+    // SAFETY: the kernel copies `len` instructions from `filter` and never writes there.
     let value = check(unsafe { libc::syscall(libc::SYS_seccomp, mode, flags, &raw const program) })?;
     Ok((flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0).then(|| owned(value)))
 }
