@@ -9,9 +9,10 @@
 //! ever. So it refuses to run in a process with more than one thread, and that makes it safe to call.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString, c_int, c_long, c_void};
+use std::ffi::{CStr, CString, OsStr, OsString, c_int, c_long, c_void};
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::Result;
@@ -28,7 +29,6 @@ fn c_string(text: impl AsRef<[u8]>) -> Result<CString> {
 }
 
 fn c_path(path: &Path) -> Result<CString> {
-    use std::os::unix::ffi::OsStrExt;
     c_string(path.as_os_str().as_bytes())
 }
 
@@ -376,6 +376,51 @@ pub fn pty_peer(master: BorrowedFd) -> Result<OwnedFd> {
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
     // SAFETY: TIOCGPTPEER takes open(2) flags as a number.
     check(c_long::from(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) })).map(owned)
+}
+
+// ---------------------------------------------------------------------------------------------- extended attributes
+
+/// Sets an extended attribute of an open file or directory (fsetxattr(2)).
+pub fn fsetxattr(fd: BorrowedFd, name: &OsStr, value: &[u8]) -> Result<()> {
+    let name = c_string(name.as_bytes())?;
+    // SAFETY: the kernel reads `value.len()` bytes from the pointer; name and value outlive the call.
+    let call = unsafe { libc::fsetxattr(fd.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+    check(c_long::from(call)).map(drop)
+}
+
+/// The names of the extended attributes of `path`, without following it if it is a symbolic link (llistxattr(2)).
+pub fn llistxattr(path: &Path) -> Result<Vec<OsString>> {
+    let path = c_path(path)?;
+    let bytes = measured(|buffer, size| {
+        // SAFETY: the kernel writes at most `size` bytes, which the buffer has; a null buffer comes with size 0.
+        unsafe { libc::llistxattr(path.as_ptr(), buffer.cast(), size) }
+    })?;
+    Ok(bytes.split(|b| *b == 0).filter(|name| !name.is_empty()).map(|name| OsStr::from_bytes(name).into()).collect())
+}
+
+/// The value of an extended attribute of `path`, without following it if it is a symbolic link (lgetxattr(2)).
+pub fn lgetxattr(path: &Path, name: &OsStr) -> Result<Vec<u8>> {
+    let (path, name) = (c_path(path)?, c_string(name.as_bytes())?);
+    measured(|buffer, size| {
+        // SAFETY: the kernel writes at most `size` bytes, which the buffer has; a null buffer comes with size 0.
+        unsafe { libc::lgetxattr(path.as_ptr(), name.as_ptr(), buffer.cast(), size) }
+    })
+}
+
+/// Calls something that tells how large a buffer it wants, then again with one; and again, if meanwhile it wants more.
+fn measured(call: impl Fn(*mut u8, usize) -> isize) -> Result<Vec<u8>> {
+    loop {
+        let size = check(call(std::ptr::null_mut(), 0) as c_long)? as usize;
+        let mut buffer = vec![0; size];
+        match check(call(buffer.as_mut_ptr(), size) as c_long) {
+            Ok(filled) => {
+                buffer.truncate(filled as usize);
+                return Ok(buffer);
+            }
+            Err(Errno::ERANGE) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
 }
 
 #[cfg(test)]

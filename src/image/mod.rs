@@ -1,1 +1,23 @@
-//! What a registry gives: references, manifests, blobs, layers.
+//! Images: what a registry gives, and how it becomes directories that overlay can mount.
+//!
+//! ```text
+//!  registry ──pull──▶ layout (blobs named by digest, index.json) ──layer::unpack──▶ layers/<chain id>/
+//!  archive  ──load──▶                                             ◀──layer::pack─── an overlay's upper directory
+//! ```
+//!
+//! An image is a tree of digests: a manifest names a configuration (what to run, and the digest of each *unpacked*
+//! layer) and its layers (compressed tar files). Nothing here knows what a container is, or whose directories it is
+//! given; the engine does.
+
+pub mod digest;
+pub mod layer;
+pub mod layout;
+pub mod platform;
+pub mod progress;
+pub mod reference;
+
+pub use digest::Digest;
+pub use layer::Layers;
+pub use layout::{Layout, LoadedImage};
+pub use progress::{Event, Progress};
+pub use reference::Reference;

@@ -1,0 +1,158 @@
+//! The store of images: an OCI image layout, the field's own directory format, so that skopeo and others read it.
+//!
+//! ```text
+//! oci-layout        {"imageLayoutVersion":"1.0.0"}
+//! index.json        the images: descriptors of manifests, named by the annotation org.opencontainers.image.ref.name
+//! blobs/sha256/…    manifests, configurations, layers, each under its digest
+//! partial/…         ours: downloads under way or broken off, to be resumed
+//! lock  adding      ours: locks
+//! ```
+//!
+//! Readers take no lock: a blob never changes, and index.json is replaced by rename. Writers of index.json hold `lock`
+//! for a moment. Whoever adds blobs holds `adding` shared until index.json names them, and the garbage collector, which
+//! would see them as garbage, holds it alone; that is the one subtlety.
+
+mod adding;
+mod collect;
+mod images;
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use nix::fcntl::{Flock, FlockArg};
+use oci_spec::image::{Descriptor, ImageIndex, ImageIndexBuilder};
+use serde::de::DeserializeOwned;
+
+use super::digest::{Digest, read_at_most};
+
+pub use adding::{Adding, Partial};
+pub use collect::Collected;
+pub use images::{LoadedImage, LoadedLayer, NotFound, is_index, is_manifest};
+
+/// The annotation that names an image in index.json.
+pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// Ours: the digest that the name had in the registry, when that was a multi-platform index.
+pub const INDEX_DIGEST: &str = "dev.podling.index.digest";
+/// The most bytes of a manifest, an index or a configuration: the registries' own limit.
+pub const MANIFEST_MAX: u64 = 4 << 20;
+
+/// An OCI image layout on disk.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    dir: PathBuf,
+}
+
+impl Layout {
+    /// Opens the layout in `dir`, making an empty one if there is none.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let layout = Self { dir: dir.to_owned() };
+        if !dir.join("oci-layout").exists() {
+            layout.make().with_context(|| format!("making the image store {}", dir.display()))?;
+        }
+        Ok(layout)
+    }
+
+    fn make(&self) -> Result<()> {
+        for sub in ["blobs/sha256", "partial"] {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(self.dir.join(sub))?;
+        }
+        let _lock = self.lock()?;
+        if !self.dir.join("index.json").exists() {
+            let empty = ImageIndexBuilder::default().schema_version(2u32).manifests(vec![]).build()?;
+            self.write_index(&empty)?;
+        }
+        // Last: its presence says that the rest is there.
+        replace(&self.dir.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The file of a blob, there or not.
+    pub fn blob_path(&self, digest: Digest) -> PathBuf {
+        self.dir.join("blobs/sha256").join(digest.hex())
+    }
+
+    /// Whether a blob is there (a blob gets its name only when it is complete and verified).
+    pub fn has(&self, digest: Digest) -> bool {
+        self.blob_path(digest).exists()
+    }
+
+    /// Opens a blob for reading.
+    pub fn open_blob(&self, digest: Digest) -> Result<File> {
+        File::open(self.blob_path(digest)).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => anyhow!("blob {digest} is missing from the image store; pull the image again"),
+            _ => anyhow!(error).context(format!("opening blob {digest}")),
+        })
+    }
+
+    /// Reads a small blob (manifest, index, configuration).
+    pub fn read_blob(&self, digest: Digest) -> Result<Vec<u8>> {
+        read_at_most(self.open_blob(digest)?, MANIFEST_MAX, &format!("blob {digest}"))
+    }
+
+    fn read_json<T: DeserializeOwned>(&self, digest: Digest, what: &str) -> Result<T> {
+        let bytes = self.read_blob(digest)?;
+        serde_json::from_slice(&bytes).with_context(|| format!("{what} {digest} is not valid"))
+    }
+
+    fn index(&self) -> Result<ImageIndex> {
+        let path = self.dir.join("index.json");
+        let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        serde_json::from_slice(&bytes).with_context(|| format!("{} is broken", path.display()))
+    }
+
+    fn write_index(&self, index: &ImageIndex) -> Result<()> {
+        replace(&self.dir.join("index.json"), &serde_json::to_vec(index)?)
+    }
+
+    /// Changes index.json, alone.
+    fn change<T>(&self, edit: impl FnOnce(&mut Vec<Descriptor>) -> Result<T>) -> Result<T> {
+        let _lock = self.lock()?;
+        let mut index = self.index()?;
+        let before = index.manifests().clone();
+        let mut after = before.clone();
+        let answer = edit(&mut after)?;
+        if after != before {
+            index.set_manifests(after);
+            self.write_index(&index)?;
+        }
+        Ok(answer)
+    }
+
+    fn lock(&self) -> Result<Flock<File>> {
+        lock(&self.dir.join("lock"), FlockArg::LockExclusive)?.context("a blocking lock was refused")
+    }
+}
+
+/// Takes a file lock, making the file; `None` if somebody holds it and `how` does not wait.
+pub(super) fn lock(path: &Path, how: FlockArg) -> Result<Option<Flock<File>>> {
+    let open = || File::options().create(true).truncate(false).write(true).open(path);
+    let file = open().with_context(|| format!("opening {}", path.display()))?;
+    match Flock::lock(file, how) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(errno).with_context(|| format!("locking {}", path.display())),
+    }
+}
+
+/// Replaces a file as a whole: readers see the old bytes or the new, and so does the disk after a crash.
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        let temporary = path.with_extension(format!("new-{}", std::process::id()));
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_data()?;
+        fs::rename(&temporary, path)?;
+        File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+    };
+    write().with_context(|| format!("writing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests;
