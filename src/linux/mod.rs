@@ -11,3 +11,4 @@ pub mod overlay;
 pub mod process;
 pub mod pty;
 pub mod rootfs;
+pub mod seccomp;
