@@ -228,11 +228,10 @@ fn busybox_layer() -> Layer {
     )
 }
 
-/// The witness, compiled unless this very source has been compiled before. In a virtual machine without a compiler,
-/// `PODLING_TEST_WITNESS` says where it lies ready.
+/// The witness, compiled unless this very source has been compiled before.
 pub fn witness_program() -> PathBuf {
-    if let Some(ready) = std::env::var_os("PODLING_TEST_WITNESS") {
-        return ready.into();
+    if let Some(elsewhere) = crate::setup::elsewhere() {
+        return elsewhere.join("witness");
     }
     let source = include_str!("../witness/witness.rs");
     let key = &digest(source.as_bytes())["sha256:".len()..][..16];

@@ -26,5 +26,6 @@ mod running;
 mod setup;
 mod skip;
 
+mod delegated;
 mod harness;
 mod layering;

@@ -49,6 +49,12 @@ const PROGRAMS: [(&str, &str); 3] = [
 /// The account that root makes for the rootless half.
 const USER: &str = "podling-test";
 
+/// Where the programs and the witness lie ready, if not where cargo built them: this test program was carried into a
+/// virtual machine, where there is no compiler.
+pub fn elsewhere() -> Option<PathBuf> {
+    std::env::var_os("PODLING_TEST_PROGRAMS").map(PathBuf::from)
+}
+
 /// This run's set-up, made now if nobody has asked before.
 pub fn setup() -> &'static Setup {
     static SETUP: OnceLock<Setup> = OnceLock::new();
@@ -68,7 +74,8 @@ impl Setup {
         let janitor = hire_janitor(&dir);
         let user = if is_root { ordinary_user() } else { myself() };
         for (name, built) in PROGRAMS {
-            copy_program(Path::new(built), &dir.join("bin").join(name));
+            let ready = elsewhere().map(|elsewhere| elsewhere.join(name));
+            copy_program(&ready.unwrap_or_else(|| built.into()), &dir.join("bin").join(name));
         }
         copy_program(&images::witness_program(), &dir.join("bin/witness"));
         Self { dir, user, is_root, janitor: Mutex::new(janitor), registry: OnceLock::new() }
