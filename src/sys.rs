@@ -129,12 +129,35 @@ pub fn inherited(fd: RawFd) -> Result<OwnedFd> {
     Ok(owned(c_long::from(fd)))
 }
 
+/// Makes the number `old` stand for what `new` stands for (dup3(2)), close-on-exec; its owner owns that from now on.
+pub fn replace(old: BorrowedFd, new: BorrowedFd) -> Result<()> {
+    // SAFETY: both are open, and `old` stays open: only what it stands for changes.
+    check(c_long::from(unsafe { libc::dup3(new.as_raw_fd(), old.as_raw_fd(), libc::O_CLOEXEC) })).map(drop)
+}
+
 /// Marks every descriptor from `first` up close-on-exec (close_range(2)): nothing the caller leaked reaches the program.
 pub fn close_on_exec_from(first: RawFd) -> Result<()> {
     // SAFETY: CLOSE_RANGE_CLOEXEC closes nothing now; it sets a flag on descriptors, whoever owns them.
     let call =
         unsafe { libc::syscall(libc::SYS_close_range, first as u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC as c_int) };
     check(call).map(drop)
+}
+
+/// Closes descriptors `first` to `last`, whoever left them open for us (close_range(2)).
+///
+/// For the very beginning of a `main`, before this program has opened anything of its own.
+pub fn close_inherited(first: RawFd, last: RawFd) -> Result<()> {
+    // SAFETY: as said above, nothing in this program owns a descriptor of this range yet.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first as u32, last as u32, 0) }).map(drop)
+}
+
+/// How many seconds local time is ahead of UTC at `seconds` since 1970 (localtime_r(3)); 0 if that cannot be told.
+pub fn local_offset(seconds: i64) -> i64 {
+    // SAFETY: an all-zero tm is valid, and localtime_r fills it.
+    let mut local: libc::tm = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers outlive the call; the environment is not changed by another thread (we set no variables).
+    unsafe { libc::localtime_r(&raw const seconds, &raw mut local) };
+    local.tm_gmtoff
 }
 
 /// prctl(2) with number arguments only; the options we use take no pointers.

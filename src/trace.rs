@@ -137,6 +137,14 @@ fn listen(format: Format, stream: OwnedFd) {
     let _ = LISTENER.set(Listener { format, stream, colour });
 }
 
+/// Stops narrating, and lets go of what the caller listens on, because this process outlives the command that started it.
+pub fn end() {
+    if let (Some(listener), Ok(null)) = (LISTENER.get(), std::fs::File::open("/dev/null")) {
+        // The number stays taken, but no longer stands for the caller's terminal or pipe.
+        let _ = crate::sys::replace(listener.stream.as_fd(), null.as_fd());
+    }
+}
+
 /// Whether anybody listens: for callers whose arguments cost something to put together.
 pub fn on() -> bool {
     LISTENER.get().is_some()

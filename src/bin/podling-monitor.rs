@@ -1,2 +1,4 @@
 //! The program `podling-monitor`.
-fn main() {}
+fn main() -> std::process::ExitCode {
+    podling::monitor::main(std::env::args_os().skip(1))
+}

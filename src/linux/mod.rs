@@ -5,10 +5,13 @@
 
 pub mod caps;
 pub mod idmap;
+pub mod ipc;
 pub mod mount;
 pub mod namespace;
 pub mod overlay;
+pub mod poll;
 pub mod process;
 pub mod pty;
 pub mod rootfs;
 pub mod seccomp;
+pub mod terminal;

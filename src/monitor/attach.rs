@@ -1,0 +1,228 @@
+//! Clients that watch a container and type into it, over one socket.
+//!
+//! The protocol is conmon's: each packet from us begins with a byte that says which stream follows; each packet from a
+//! client is input; a client that ends its side of the connection ends the container's input. Whoever comes late gets
+//! what comes from then on. One packet is ours alone, the last: how the container ended.
+//!
+//! A slow client must not stop the container, with one exception. Whoever started the container in the foreground wants
+//! all of its output, and wants it to wait, as `program | less` waits: that client's full queue stops our reading. It is
+//! known by its pid, which the kernel tells. Any other client's packets are dropped while its queue is full.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nix::unistd::Pid;
+
+use super::log::Stream;
+use crate::handover::packet;
+use crate::linux::ipc::{self, SockType};
+use crate::linux::poll::PollFlags;
+
+/// How much may wait for one client, beside what the kernel keeps for it.
+const QUEUE_MAX: usize = 64 * 1024;
+
+/// The socket and who is connected to it.
+pub struct Clients {
+    path: PathBuf,
+    listener: Option<UnixListener>,
+    connected: Vec<Client>,
+    /// Whose foreground this container is.
+    caller: Option<Pid>,
+}
+
+struct Client {
+    stream: UnixStream,
+    foreground: bool,
+    /// Packets that the kernel had no room for.
+    queue: VecDeque<Vec<u8>>,
+    queued: usize,
+    /// It has sent input.
+    typed: bool,
+    /// It has ended its side.
+    ended: bool,
+    gone: bool,
+}
+
+/// What a client's packet meant.
+pub enum Typed {
+    /// Input.
+    Input(Vec<u8>),
+    /// The end of input.
+    End,
+    /// Nothing to act on.
+    Nothing,
+}
+
+impl Clients {
+    /// Opens the socket; `caller` is the process whose foreground the container is, if it is one's.
+    pub fn listen(path: &Path, caller: Option<Pid>) -> Result<Self> {
+        let listener = ipc::listen(path, SockType::SeqPacket).context("opening the attach socket")?;
+        Ok(Self { path: path.to_owned(), listener: Some(listener), connected: Vec::new(), caller })
+    }
+
+    /// To wait on for another client.
+    pub fn listener(&self) -> Option<BorrowedFd<'_>> {
+        self.listener.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Lets in whoever waits at the door.
+    pub fn accept(&mut self) {
+        let Some(listener) = &self.listener else { return };
+        while let Ok((stream, _)) = listener.accept() {
+            if stream.set_nonblocking(true).is_ok() {
+                let foreground = self.caller.is_some() && ipc::peer(&stream).ok() == self.caller;
+                let (queue, queued) = (VecDeque::new(), 0);
+                let client = Client { stream, foreground, queue, queued, typed: false, ended: false, gone: false };
+                self.connected.push(client);
+            }
+        }
+    }
+
+    /// Whether the foreground's client is connected.
+    pub fn has_foreground(&self) -> bool {
+        self.connected.iter().any(|client| client.foreground)
+    }
+
+    /// Whether output may be read: it may not while the foreground's client has more than enough.
+    pub fn has_room(&self) -> bool {
+        !self.connected.iter().any(|client| client.foreground && client.queued >= QUEUE_MAX)
+    }
+
+    /// Each client's descriptor, and what to wait for; with `input`, also for what it types.
+    pub fn wanted(&self, input: bool) -> impl Iterator<Item = (usize, BorrowedFd<'_>, PollFlags)> {
+        self.connected.iter().enumerate().map(move |(index, client)| {
+            let mut events = PollFlags::empty();
+            events.set(PollFlags::POLLIN, input && !client.ended);
+            events.set(PollFlags::POLLOUT, !client.queue.is_empty());
+            (index, client.stream.as_fd(), events)
+        })
+    }
+
+    /// Sends output to all. `framed` begins with a byte of room for the stream's number.
+    pub fn output(&mut self, stream: Stream, framed: &mut [u8]) {
+        framed[0] = if stream == Stream::Stdout { packet::STDOUT } else { packet::STDERR };
+        for client in &mut self.connected {
+            if client.foreground || client.queued < QUEUE_MAX {
+                client.send(framed);
+            }
+        }
+        self.forget_gone();
+    }
+
+    /// Sends what waited for client `index`.
+    pub fn flush(&mut self, index: usize) {
+        if let Some(client) = self.connected.get_mut(index) {
+            client.flush();
+        }
+    }
+
+    /// Reads what client `index` typed, or notices that it went.
+    pub fn read(&mut self, index: usize) -> Typed {
+        let Some(client) = self.connected.get_mut(index) else { return Typed::Nothing };
+        let mut buffer = [0; packet::INPUT_MAX];
+        match client.stream.read(&mut buffer) {
+            Ok(0) => {
+                client.ended = true;
+                Typed::End
+            }
+            Ok(count) => {
+                client.typed = true;
+                Typed::Input(buffer[..count].to_vec())
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Typed::Nothing,
+            Err(_) => {
+                client.gone = true;
+                Typed::Nothing
+            }
+        }
+    }
+
+    /// Client `index` closed its connection altogether. Returns what it had still typed, and whether its going ends the
+    /// container's input: for a pipe it does, as the death of a pipe's writer does, if that client had been writing; from
+    /// a terminal its user only walked away.
+    pub fn hang_up(&mut self, index: usize, terminal: bool) -> (Vec<u8>, bool) {
+        let mut last = Vec::new();
+        while let Typed::Input(input) = self.read(index) {
+            last.extend_from_slice(&input);
+        }
+        let Some(client) = self.connected.get_mut(index) else { return (last, false) };
+        client.gone = true;
+        (last, client.typed && !terminal)
+    }
+
+    /// Drops the clients that went. Indices change, so this comes after a round of events.
+    pub fn forget_gone(&mut self) {
+        self.connected.retain(|client| !client.gone);
+    }
+
+    /// Closes the door. The name goes first, so that nobody can connect unheard; whoever already waits is let in.
+    pub fn close(&mut self) {
+        let _ = fs::remove_file(&self.path);
+        self.accept();
+        self.listener = None;
+    }
+
+    /// Sends everybody how it ended.
+    pub fn exit(&mut self, record: &[u8]) {
+        let mut last = Vec::with_capacity(record.len() + 1);
+        last.push(packet::EXIT);
+        last.extend_from_slice(record);
+        for client in &mut self.connected {
+            client.send(&last);
+        }
+        self.forget_gone();
+    }
+
+    /// Whether something still waits for a client; with `foreground`, for the foreground's.
+    pub fn is_behind(&self, foreground: bool) -> bool {
+        self.connected.iter().any(|client| !client.queue.is_empty() && (client.foreground || !foreground))
+    }
+}
+
+impl Client {
+    fn send(&mut self, packet: &[u8]) {
+        if self.queue.is_empty() {
+            match self.stream.write(packet) {
+                Ok(_) => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => {
+                    self.gone = true;
+                    return;
+                }
+            }
+        }
+        self.queued += packet.len();
+        self.queue.push_back(packet.to_vec());
+    }
+
+    fn flush(&mut self) {
+        while let Some(packet) = self.queue.front() {
+            match self.stream.write(packet) {
+                Ok(_) => {
+                    self.queued -= packet.len();
+                    self.queue.pop_front();
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => {
+                    self.gone = true;
+                    self.queue.clear();
+                    self.queued = 0;
+                }
+            }
+        }
+        self.queue = VecDeque::new();
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // What the client has not read yet stays readable for it after this.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+}

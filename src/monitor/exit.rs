@@ -1,0 +1,70 @@
+//! The end: the record of how it went, first on disk, then told to whoever waits, then the exit command.
+//!
+//! The order is the promise. Whoever has been told can rely on the file; and if we are killed at any point before it, the
+//! next command sees a dead pid and no record, and knows that much.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use super::time::{Clock, Zone};
+use crate::handover::ExitRecord;
+use crate::linux::process::Exit;
+use crate::trace::{self, Topic};
+
+/// What a container's status is when nobody can know it, or when its time was up (Podman's -1, seen as a byte).
+const UNKNOWN: i32 = 255;
+
+/// The record of an end.
+pub fn record(exit: Option<Exit>, oom: bool, timed_out: bool) -> ExitRecord {
+    let signal = match exit {
+        Some(Exit::Signal(signal)) => Some(signal.number()),
+        _ => None,
+    };
+    let code = if timed_out { UNKNOWN } else { exit.map_or(UNKNOWN, Exit::status) };
+    ExitRecord { code, signal, oom, timed_out, finished: Clock::new(Zone::Local).now().to_owned() }
+}
+
+/// Writes the record so that it is there whole or not at all.
+pub fn write(path: &Path, record: &[u8]) -> Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    trace::ask(Topic::Monitor, "rename", format_args!("{0}.tmp {0}", path.display()), || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(record)?;
+        file.sync_data()?;
+        fs::rename(&temporary, path)
+    })
+    .with_context(|| format!("writing {}", path.display()))
+}
+
+/// Starts the exit command, if there is one.
+pub fn command(words: &[String]) -> Option<Child> {
+    let (program, arguments) = words.split_first()?;
+    trace::ask(Topic::Process, "execve", format_args!("{}", words.join(" ")), || {
+        Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+    })
+    .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux::process::Signal;
+
+    #[test]
+    fn a_signal_s_code_is_128_more() {
+        let record = record(Some(Exit::Signal(Signal::KILL)), true, false);
+        assert_eq!((record.code, record.signal, record.oom), (137, Some(9), true));
+    }
+
+    #[test]
+    fn a_timeout_is_255_as_podman_has_it() {
+        let record = record(Some(Exit::Signal(Signal::KILL)), false, true);
+        assert_eq!((record.code, record.timed_out), (255, true));
+    }
+}
