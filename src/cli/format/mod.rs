@@ -41,19 +41,20 @@ impl Listing<'_> {
     /// The text of a table or a template.
     pub fn render(&self, rows: &[Value]) -> Result<String> {
         let format = self.format.unwrap_or(self.default);
-        let (body, heading) = match format.strip_prefix("table ").or_else(|| format.strip_prefix("table\\t")) {
-            Some(body) => (body.trim_start(), !self.no_heading),
+        let (body, table) = match format.strip_prefix("table ").or_else(|| format.strip_prefix("table\\t")) {
+            Some(body) => (body.trim_start(), true),
             None => (format, false),
         };
         let template = parse(body)?;
         let mut text = String::new();
-        if heading {
+        if table && !self.no_heading {
             text.push_str(&line(&template.run(&headings(&template, self.headings))?));
         }
         for row in rows {
             text.push_str(&line(&template.run(row)?));
         }
-        Ok(table::align(&text))
+        // As in Podman, only a table has columns: in a plain template a tab is a tab.
+        Ok(if table { table::align(&text) } else { text })
     }
 }
 
