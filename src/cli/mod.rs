@@ -18,6 +18,7 @@ pub mod failure;
 pub mod format;
 mod globals;
 mod help;
+mod request;
 mod verbs;
 mod words;
 

@@ -1,0 +1,215 @@
+//! Name, life and records of a container; and where its image comes from.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::label;
+use crate::cli::failure::hinted;
+use crate::engine::request::{ContainerRequest, PullPolicy, RestartPolicy};
+use crate::handover::LogDriver;
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Life")]
+pub struct Life {
+    /// Name of the container (made up if not given)
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Remove the container that has the name first
+    #[arg(long)]
+    replace: bool,
+    /// Remove the container when it ends
+    #[arg(long)]
+    rm: bool,
+    /// What to do when it ends: no, on-failure[:N], always, unless-stopped
+    #[arg(long, value_name = "POLICY", value_parser = restart)]
+    restart: Option<RestartPolicy>,
+    /// Kill it after so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u64>,
+    /// Signal that asks it to stop (SIGTERM)
+    #[arg(long, value_name = "SIGNAL", value_parser = signal)]
+    stop_signal: Option<String>,
+    /// Seconds that stop waits before it kills (10)
+    #[arg(long, value_name = "SECONDS")]
+    stop_timeout: Option<u64>,
+    /// Set a label (repeatable)
+    #[arg(long, short, value_name = "KEY=VALUE", value_parser = label)]
+    label: Vec<(String, String)>,
+    /// Read labels from a file, one a line
+    #[arg(long, value_name = "FILE", value_delimiter = ',', value_parser = label_file)]
+    label_file: Vec<Labels>,
+    /// Set an annotation for the runtime
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = super::pair)]
+    annotation: Vec<(String, String)>,
+    /// Write the container's id to a file that does not exist
+    #[arg(long, value_name = "FILE")]
+    cidfile: Option<PathBuf>,
+    /// Write the pid of its first process to a file
+    #[arg(long, value_name = "FILE")]
+    pidfile: Option<PathBuf>,
+    /// Write the monitor's pid to a file
+    #[arg(long, alias = "monitor-pidfile", value_name = "FILE")]
+    conmon_pidfile: Option<PathBuf>,
+    /// How output is kept: k8s-file, json-file, journald, none, passthrough
+    #[arg(long, value_name = "DRIVER", value_parser = log_driver)]
+    log_driver: Option<LogDriver>,
+    /// path=FILE, max-size=SIZE or tag=TEXT
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = log_option)]
+    log_opt: Vec<(String, String)>,
+    /// What Podman has for others' sake and does nothing with here.
+    #[arg(long, hide = true)]
+    disable_content_trust: bool,
+    #[arg(long, hide = true)]
+    no_healthcheck: bool,
+    #[arg(long, hide = true)]
+    sdnotify: Option<String>,
+}
+
+/// The labels of a file.
+type Labels = Vec<(String, String)>;
+
+impl Life {
+    pub fn ask(self, request: &mut ContainerRequest) {
+        request.name = self.name;
+        request.replace = self.replace;
+        request.remove = self.rm;
+        request.restart = self.restart.unwrap_or_default();
+        request.timeout = self.timeout.filter(|seconds| *seconds > 0);
+        request.stop_signal = self.stop_signal;
+        request.stop_timeout = self.stop_timeout;
+        request.labels = self.label_file.into_iter().flatten().chain(self.label).collect();
+        request.annotations = self.annotation.into_iter().collect();
+        request.cid_file = self.cidfile;
+        request.pid_file = self.pidfile;
+        request.monitor_pid_file = self.conmon_pidfile;
+        request.log_driver = self.log_driver;
+        request.log_options = self.log_opt.into_iter().collect();
+    }
+}
+
+fn restart(text: &str) -> Result<RestartPolicy, String> {
+    let (policy, retries) = text.split_once(':').map_or((text, None), |(policy, retries)| (policy, Some(retries)));
+    match (policy, retries) {
+        ("no" | "never" | "", None) => Ok(RestartPolicy::No),
+        ("always", None) => Ok(RestartPolicy::Always),
+        ("unless-stopped", None) => Ok(RestartPolicy::UnlessStopped),
+        ("on-failure", None) => Ok(RestartPolicy::OnFailure(None)),
+        ("on-failure", Some(retries)) => match retries.parse() {
+            Ok(retries) => Ok(RestartPolicy::OnFailure(Some(retries))),
+            Err(_) => Err(format!("{retries:?} is not a number of retries")),
+        },
+        (_, Some(_)) => Err("only on-failure takes a number of retries".into()),
+        _ => Err("expected no, on-failure[:N], always or unless-stopped".into()),
+    }
+}
+
+/// A signal by name or number, kept as written.
+pub fn signal(text: &str) -> Result<String, String> {
+    match text.parse::<crate::linux::process::Signal>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("no such signal".into()),
+    }
+}
+
+fn label_file(path: &str) -> Result<Labels, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(label).collect()
+}
+
+fn log_driver(text: &str) -> Result<LogDriver, String> {
+    match text {
+        "k8s-file" | "file" => Ok(LogDriver::K8sFile),
+        "json-file" => Ok(LogDriver::JsonFile),
+        "journald" => Ok(LogDriver::Journald),
+        "none" => Ok(LogDriver::None),
+        "passthrough" => Ok(LogDriver::Passthrough),
+        _ => Err("expected k8s-file, json-file, journald, none or passthrough".into()),
+    }
+}
+
+fn log_option(text: &str) -> Result<(String, String), String> {
+    let (key, value) = super::pair(text)?;
+    match key.as_str() {
+        "path" | "tag" => Ok((key, value)),
+        "max-size" => {
+            crate::cli::format::human::parse_size(&value)?;
+            Ok((key, value))
+        }
+        _ => Err("expected path=, max-size= or tag=".into()),
+    }
+}
+
+/// Where an image comes from, and which one of several.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Image")]
+pub struct ImageFlags {
+    /// When to pull the image: always, missing, newer, never
+    #[arg(long, value_name = "WHEN", value_parser = pull_policy)]
+    pull: Option<PullPolicy>,
+    /// Choose the image for this system: OS/ARCH[/VARIANT]
+    #[arg(long, value_name = "PLATFORM", value_parser = platform, conflicts_with_all = ["arch", "os", "variant"])]
+    platform: Option<String>,
+    /// Choose the image for this architecture
+    #[arg(long, value_name = "ARCH")]
+    arch: Option<String>,
+    /// Choose the image for this operating system
+    #[arg(long, value_name = "OS")]
+    os: Option<String>,
+    /// Choose the image for this variant of the architecture
+    #[arg(long, value_name = "VARIANT")]
+    variant: Option<String>,
+    /// Say nothing while pulling
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+impl ImageFlags {
+    pub fn ask(self, request: &mut ContainerRequest) -> Result<()> {
+        request.pull = self.pull.unwrap_or_default();
+        request.platform = self.platform.or_else(|| chosen(self.os, self.arch, self.variant));
+        if request.platform.as_deref().is_some_and(|platform| !platform.starts_with("linux/")) {
+            return Err(hinted("only images for linux can run here", "leave --os out"));
+        }
+        Ok(())
+    }
+}
+
+/// `--os`, `--arch` and `--variant` as one platform.
+pub fn chosen(os: Option<String>, arch: Option<String>, variant: Option<String>) -> Option<String> {
+    if os.is_none() && arch.is_none() && variant.is_none() {
+        return None;
+    }
+    // Go's names for what Rust calls x86_64 and aarch64.
+    let own = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let mut platform = format!("{}/{}", os.as_deref().unwrap_or("linux"), arch.as_deref().unwrap_or(own));
+    if let Some(variant) = variant {
+        platform.push('/');
+        platform.push_str(&variant);
+    }
+    Some(platform)
+}
+
+/// When to pull.
+pub fn pull_policy(text: &str) -> Result<PullPolicy, String> {
+    match text {
+        "always" | "true" => Ok(PullPolicy::Always),
+        "missing" | "ifnotpresent" | "" => Ok(PullPolicy::Missing),
+        "newer" | "ifnewer" => Ok(PullPolicy::Newer),
+        "never" | "false" => Ok(PullPolicy::Never),
+        _ => Err("expected always, missing, newer or never".into()),
+    }
+}
+
+/// `OS/ARCH[/VARIANT]`.
+pub fn platform(text: &str) -> Result<String, String> {
+    let parts: Vec<_> = text.split('/').collect();
+    let sound = matches!(parts.len(), 2 | 3) && parts.iter().all(|part| !part.is_empty());
+    if sound { Ok(text.to_owned()) } else { Err("expected OS/ARCH or OS/ARCH/VARIANT, such as linux/arm64".into()) }
+}

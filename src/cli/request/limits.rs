@@ -1,0 +1,137 @@
+//! How much of the machine the container may have.
+
+use clap::Args;
+
+use crate::cli::format::human::parse_size;
+use crate::engine::request::{CgroupsMode, ContainerRequest, Resources, Ulimit};
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct Limits {
+    /// Memory, such as 64m
+    #[arg(long, short, value_name = "SIZE", value_parser = parse_size)]
+    memory: Option<i64>,
+    /// Memory that is left to it when others want it
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    memory_reservation: Option<i64>,
+    /// Memory and swap together; -1: as much swap as there is
+    #[arg(long, value_name = "SIZE", value_parser = or_unlimited)]
+    memory_swap: Option<i64>,
+    /// CPUs, such as 1.5
+    #[arg(long, value_name = "NUMBER", value_parser = cpus)]
+    cpus: Option<f64>,
+    /// Share of CPU time among those that want it (1024)
+    #[arg(long, short, value_name = "SHARES")]
+    cpu_shares: Option<u64>,
+    /// Microseconds over which --cpu-quota counts
+    #[arg(long, value_name = "MICROSECONDS")]
+    cpu_period: Option<u64>,
+    /// Microseconds of CPU time in each period
+    #[arg(long, value_name = "MICROSECONDS")]
+    cpu_quota: Option<i64>,
+    /// The CPUs it may use: 0-3,5
+    #[arg(long, value_name = "CPUS")]
+    cpuset_cpus: Option<String>,
+    /// The memory nodes it may use
+    #[arg(long, value_name = "NODES")]
+    cpuset_mems: Option<String>,
+    /// Processes; -1: unlimited (2048)
+    #[arg(long, value_name = "NUMBER")]
+    pids_limit: Option<i64>,
+    /// Weight of its block device traffic, 10 to 1000
+    #[arg(long, value_name = "WEIGHT", value_parser = clap::value_parser!(u16).range(10..=1000))]
+    blkio_weight: Option<u16>,
+    /// Limit of its processes: nofile=1024:2048 … (repeatable)
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_delimiter = ',', value_parser = ulimit)]
+    ulimit: Vec<Ulimit>,
+    /// How soon it is killed when memory runs out, -1000 to 1000
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(-1000..=1000))]
+    oom_score_adj: Option<i32>,
+    /// Size of /dev/shm (64m)
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    shm_size: Option<i64>,
+    /// Write a file of its cgroup: memory.high=1073741824 (repeatable)
+    #[arg(long, value_name = "FILE=VALUE", value_delimiter = ',', value_parser = super::pair)]
+    cgroup_conf: Vec<(String, String)>,
+    /// The cgroup below which its own is made
+    #[arg(long, value_name = "PATH")]
+    cgroup_parent: Option<String>,
+    /// Whether it gets a cgroup: enabled, disabled, no-conmon, split
+    #[arg(long, value_name = "MODE", value_parser = cgroups)]
+    cgroups: Option<CgroupsMode>,
+}
+
+impl Limits {
+    pub fn ask(self, request: &mut ContainerRequest) {
+        request.resources = Resources {
+            // Zero is Docker's way to say no limit.
+            memory: self.memory.filter(|bytes| *bytes > 0),
+            memory_reservation: self.memory_reservation.filter(|bytes| *bytes > 0),
+            memory_swap: self.memory_swap.filter(|bytes| *bytes != 0),
+            cpus: self.cpus.filter(|cpus| *cpus > 0.0),
+            cpu_period: self.cpu_period,
+            cpu_quota: self.cpu_quota,
+            cpu_shares: self.cpu_shares.filter(|shares| *shares > 0),
+            cpuset_cpus: self.cpuset_cpus,
+            cpuset_mems: self.cpuset_mems,
+            pids: self.pids_limit,
+            blkio_weight: self.blkio_weight,
+            unified: self.cgroup_conf.into_iter().collect(),
+            oom_score_adj: self.oom_score_adj,
+            shm_size: self.shm_size,
+        };
+        request.ulimits = self.ulimit;
+        request.cgroup_parent = self.cgroup_parent;
+        request.cgroups = self.cgroups.unwrap_or_default();
+    }
+}
+
+fn or_unlimited(text: &str) -> Result<i64, String> {
+    if text == "-1" { Ok(-1) } else { parse_size(text) }
+}
+
+fn cpus(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(cpus) if cpus.is_finite() && cpus >= 0.0 => Ok(cpus),
+        Ok(_) => Err("must not be negative".into()),
+        Err(_) => Err("expected a number, such as 1.5".into()),
+    }
+}
+
+/// The limits of getrlimit(2), by the names of ulimit.
+const ULIMITS: &[&str] = &[
+    "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
+    "rttime", "sigpending", "stack",
+];
+
+fn ulimit(text: &str) -> Result<Ulimit, String> {
+    if text == "host" {
+        return Ok(Ulimit { name: "host".into(), soft: -1, hard: -1 });
+    }
+    let (name, limits) = text.split_once('=').ok_or("expected NAME=SOFT[:HARD]")?;
+    let name = name.to_ascii_lowercase();
+    let name = name.strip_prefix("rlimit_").unwrap_or(&name);
+    if !ULIMITS.contains(&name) {
+        return Err(format!("no limit is called {name:?}: there are {}", ULIMITS.join(", ")));
+    }
+    let number = |text: &str| match text {
+        "unlimited" => Ok(-1),
+        _ => text.parse::<i64>().map_err(|_| format!("{text:?} is not a number")),
+    };
+    let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
+    let (soft, hard) = (number(soft)?, number(hard)?);
+    if hard != -1 && (soft > hard || soft == -1) {
+        return Err("the soft limit is above the hard one".into());
+    }
+    Ok(Ulimit { name: name.to_owned(), soft, hard })
+}
+
+fn cgroups(text: &str) -> Result<CgroupsMode, String> {
+    match text {
+        "enabled" => Ok(CgroupsMode::Enabled),
+        "disabled" => Ok(CgroupsMode::Disabled),
+        "no-conmon" => Ok(CgroupsMode::NoConmon),
+        "split" => Ok(CgroupsMode::Split),
+        _ => Err("expected enabled, disabled, no-conmon or split".into()),
+    }
+}
