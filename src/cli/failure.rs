@@ -55,7 +55,7 @@ pub fn report(error: &Error) -> i32 {
         lines.push_str(&format!("hint: {}\n", hint.hint));
     }
     let _ = io::stderr().write_all(lines.as_bytes());
-    OWN
+    crate::engine::failure::status(error)
 }
 
 /// Prints to standard output; someone who stops reading is an error like any other.
@@ -106,7 +106,11 @@ pub fn one_line(error: &clap::Error, path: &str) -> Error {
             format!("invalid value {value:?} for {flag}: expected one of {choices}")
         }
         Kind::ValueValidation => {
-            let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            let mut why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            if why.contains("invalid digit") || why.contains("cannot parse integer") {
+                why = "expected a whole number".into();
+            }
+            let why = why.split(" (os error").next().unwrap_or_default();
             format!("invalid value {value:?} for {flag}: {why}")
         }
         Kind::ArgumentConflict => {

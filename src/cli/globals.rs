@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::{Args, Command, FromArgMatches};
 
 use crate::cli::failure;
+use crate::engine::{CgroupManager, Engine, Options};
 use crate::trace;
 
 /// The flags of `podling` itself.
@@ -114,5 +115,20 @@ impl Context {
             None => {}
         }
         Ok(Self { globals })
+    }
+
+    /// The engine, with what the global flags say.
+    pub fn engine(&self) -> Result<Engine> {
+        let globals = &self.globals;
+        Engine::open(Options {
+            data: globals.root.clone(),
+            run: globals.runroot.clone(),
+            runtime: globals.runtime.clone(),
+            runtime_flags: globals.runtime_flag.clone(),
+            cgroup_manager: globals.cgroup_manager.as_deref().map(|name| match name {
+                "systemd" => CgroupManager::Systemd,
+                _ => CgroupManager::Cgroupfs,
+            }),
+        })
     }
 }

@@ -14,11 +14,20 @@
 //! into one canonical form first, so that clap has nothing to guess; and only the verb that was asked for is built,
 //! because a tree of sixty verbs costs more to build than a `ps` takes.
 
+mod exec;
 pub mod failure;
+pub mod filter;
 pub mod format;
 mod globals;
 mod help;
+pub mod progress;
+mod ps;
+mod remove;
 mod request;
+mod run;
+pub mod select;
+mod start;
+mod stop;
 mod verbs;
 mod words;
 

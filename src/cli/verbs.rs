@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use anyhow::Result;
 use clap::{ArgAction, ArgMatches, Command};
 
-use crate::cli::{Context, Verb, help};
+use crate::cli::{Context, Verb, exec, help, ps, remove, run, start, stop};
 
 /// A row of the table.
 pub struct Row {
@@ -27,7 +27,27 @@ const fn row<V: Verb>(paths: &'static [&'static str], about: &'static str) -> Ro
 }
 
 /// Every verb.
-pub static ROWS: &[Row] = &[row::<help::Help>(&["help"], "Tell about a command")];
+pub static ROWS: &[Row] = &[
+    row::<help::Help>(&["help"], "Tell about a command"),
+    row::<run::Run>(&["run", "container run"], "Make a container of an image, and start it"),
+    row::<run::Create>(&["create", "container create"], "Make a container of an image"),
+    row::<start::Start>(&["start", "container start"], "Start containers"),
+    row::<start::Init>(&["init", "container init"], "Prepare containers up to the moment before they start"),
+    row::<start::Attach>(&["attach", "container attach"], "Join a running container's input and output"),
+    row::<exec::Exec>(&["exec", "container exec"], "Run a program in a running container"),
+    row::<stop::Stop>(&["stop", "container stop"], "Ask containers to stop, then kill them"),
+    row::<stop::Restart>(&["restart", "container restart"], "Stop containers, and start them"),
+    row::<stop::Kill>(&["kill", "container kill"], "Send a signal to containers"),
+    row::<stop::Pause>(&["pause", "container pause"], "Freeze containers"),
+    row::<stop::Unpause>(&["unpause", "container unpause"], "Let frozen containers run on"),
+    row::<stop::Wait>(&["wait", "container wait"], "Wait for containers to end, and print their exit codes"),
+    row::<stop::Rename>(&["rename", "container rename"], "Give a container another name"),
+    row::<remove::Remove>(&["rm", "container rm"], "Remove containers"),
+    row::<remove::Prune>(&["container prune"], "Remove all containers that do not run"),
+    row::<remove::Cleanup>(&["container cleanup"], "Tidy up after containers that have ended"),
+    row::<remove::Exists>(&["container exists"], "Tell by the exit status whether there is such a container"),
+    row::<ps::Ps>(&["ps", "container ls", "container list", "container ps"], "List containers"),
+];
 
 /// The groups, and what each is for.
 pub static GROUPS: &[(&str, &str)] = &[
@@ -72,9 +92,21 @@ pub fn command(entry: &Entry) -> Command {
         .no_binary_name(true)
         .args_override_self(true)
         .disable_help_flag(true);
-    let command = (entry.verb.build)(command);
+    let command = shorten((entry.verb.build)(command));
     let help = clap::Arg::new("help").long("help").help("Print this help").action(ArgAction::Help);
     // `run -h NAME` is the host's name; elsewhere -h is help.
     let taken = command.get_arguments().any(|argument| argument.get_short() == Some('h'));
     command.arg(if taken { help } else { help.short('h') })
+}
+
+/// `--all` is `-a` and `--filter` is `-f`, where the verb has no other use for the letter (`rm -f`, `start -a`).
+fn shorten(mut command: Command) -> Command {
+    for (name, letter) in [("all", 'a'), ("filter", 'f')] {
+        let taken = command.get_arguments().any(|argument| argument.get_short() == Some(letter));
+        let there = command.get_arguments().any(|argument| argument.get_id() == name);
+        if there && !taken {
+            command = command.mut_arg(name, |argument| argument.short(letter));
+        }
+    }
+    command
 }

@@ -33,6 +33,7 @@ fn significant(value: f64, digits: usize) -> String {
 /// A size in bytes, written with a unit of 1024: `64M`, `1.5g`, `100kb`, `4096`.
 pub fn parse_size(text: &str) -> Result<i64, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic() || letter == ' ');
+    let number: f64 = digits.parse().map_err(|_| "not a size: expected a number and a unit, such as 64m".to_owned())?;
     let unit = text[digits.len()..].trim().to_ascii_lowercase();
     let scale = match unit.trim_end_matches('b').trim_end_matches('i') {
         "" => 0,
@@ -43,7 +44,6 @@ pub fn parse_size(text: &str) -> Result<i64, String> {
         "p" => 5,
         _ => return Err(format!("unknown unit {unit:?}: use b, k, m, g, t or p")),
     };
-    let number: f64 = digits.parse().map_err(|_| "not a size: expected a number and a unit, such as 64m".to_owned())?;
     if !number.is_finite() || number < 0.0 {
         return Err("a size cannot be negative".into());
     }

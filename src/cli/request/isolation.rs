@@ -87,8 +87,8 @@ impl Isolation {
             }
         }
         for capability in security.cap_add.iter().chain(&security.cap_drop) {
-            let known = capability.eq_ignore_ascii_case("all")
-                || capability.parse::<crate::linux::caps::Capability>().is_ok();
+            let known =
+                capability.eq_ignore_ascii_case("all") || capability.parse::<crate::linux::caps::Capability>().is_ok();
             if !known {
                 bail!("invalid value {capability:?} for --cap-add or --cap-drop: no such capability");
             }

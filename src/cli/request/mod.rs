@@ -17,7 +17,7 @@ use clap::Args;
 
 use crate::engine::request::{ContainerRequest, Source};
 
-pub use life::{ImageFlags, pull_policy};
+pub use life::{ImageFlags, signal};
 
 /// Everything that `run` and `create` have in common.
 #[derive(Debug, Args)]
@@ -46,6 +46,11 @@ pub struct ContainerFlags {
 }
 
 impl ContainerFlags {
+    /// `--quiet`.
+    pub fn quiet(&self) -> bool {
+        self.image.quiet
+    }
+
     /// What was asked.
     pub fn request(self) -> Result<ContainerRequest> {
         let mut request = ContainerRequest {
@@ -110,19 +115,78 @@ mod tests {
     fn every_bad_value_is_one_clear_line() {
         let mut lines = String::new();
         for words in [
-            "-m lots", "-m -5", "--cpus two", "--cpus -1", "--pids-limit x", "--memory-swap -2", "--shm-size 1q",
-            "--ulimit nofile", "--ulimit nofile=5:3", "--ulimit files=3", "--ulimit nofile=x",
-            "-p 80:x", "-p 1:2:3:4", "-p 70000:80", "-p 80-82:80", "-p 80/icmp", "-p [::1:80",
-            "-v /a:/b:/c:/d", "-v /a:b", "-v /a:/b:nope", "-v /a:/b:ro,rw", "-v a/b:/c", "-v :",
-            "--mount type=bind,src=/a", "--mount type=floppy,dst=/a", "--mount dst", "--mount type=bind,dst=/a",
-            "--mount type=tmpfs,src=/x,dst=/a", "--mount type=bind,src=/a,dst=/b,colour=red", "--mount type=tmpfs,dst=/a,tmpfs-size=x",
-            "--tmpfs x", "--device null", "--device /dev/null:/dev/null:rwx", "--device /a:/b:r:w",
-            "--userns here", "--userns keep-id:uid=x", "--pid there", "--ipc container:", "--network container:", "--network ns:x",
-            "--network slirp4netns", "--restart sometimes", "--restart on-failure:x", "--restart always:3", "--pull daily",
-            "--security-opt magic", "--security-opt mask=", "--add-host x", "--add-host x:y", "--dns x", "--sysctl x", "--umask 9",
-            "--env-file /nonexistent", "--label =x", "-e =x", "--log-driver syslog", "--log-opt x", "--log-opt size=3", "--log-opt max-size=x",
-            "--stop-signal SIGWHAT", "--stop-timeout soon", "--entrypoint [\"a\"", "--cgroups maybe", "--oom-score-adj 2000",
-            "--platform linux", "--uidmap 0:1", "--nosuch", "--memry 5m", "--rm=perhaps", "--timeout -1", "-w x", "--blkio-weight 5",
+            "-m lots",
+            "-m -5",
+            "--cpus two",
+            "--cpus -1",
+            "--pids-limit x",
+            "--memory-swap -2",
+            "--shm-size 1q",
+            "--ulimit nofile",
+            "--ulimit nofile=5:3",
+            "--ulimit files=3",
+            "--ulimit nofile=x",
+            "-p 80:x",
+            "-p 1:2:3:4",
+            "-p 70000:80",
+            "-p 80-82:80",
+            "-p 80/icmp",
+            "-p [::1:80",
+            "-v /a:/b:/c:/d",
+            "-v /a:b",
+            "-v /a:/b:nope",
+            "-v /a:/b:ro,rw",
+            "-v a/b:/c",
+            "-v :",
+            "--mount type=bind,src=/a",
+            "--mount type=floppy,dst=/a",
+            "--mount dst",
+            "--mount type=bind,dst=/a",
+            "--mount type=tmpfs,src=/x,dst=/a",
+            "--mount type=bind,src=/a,dst=/b,colour=red",
+            "--mount type=tmpfs,dst=/a,tmpfs-size=x",
+            "--tmpfs x",
+            "--device null",
+            "--device /dev/null:/dev/null:rwx",
+            "--device /a:/b:r:w",
+            "--userns here",
+            "--userns keep-id:uid=x",
+            "--pid there",
+            "--ipc container:",
+            "--network container:",
+            "--network ns:x",
+            "--network slirp4netns",
+            "--restart sometimes",
+            "--restart on-failure:x",
+            "--restart always:3",
+            "--pull daily",
+            "--security-opt magic",
+            "--security-opt mask=",
+            "--add-host x",
+            "--add-host x:y",
+            "--dns x",
+            "--sysctl x",
+            "--umask 9",
+            "--env-file /nonexistent",
+            "--label =x",
+            "-e =x",
+            "--log-driver syslog",
+            "--log-opt x",
+            "--log-opt size=3",
+            "--log-opt max-size=x",
+            "--stop-signal SIGWHAT",
+            "--stop-timeout soon",
+            "--entrypoint [\"a\"",
+            "--cgroups maybe",
+            "--oom-score-adj 2000",
+            "--platform linux",
+            "--uidmap 0:1",
+            "--nosuch",
+            "--memry 5m",
+            "--rm=perhaps",
+            "--timeout -1",
+            "-w x",
+            "--blkio-weight 5",
         ] {
             let mut words: Vec<_> = words.splitn(2, ' ').collect();
             words.push("image");

@@ -155,7 +155,8 @@ mod tests {
     #[test]
     fn variables_come_from_flags_files_and_here() {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
-        std::fs::write(file.path(), "# comment\n\nA=1\n  B=two words\nC=\"quoted\"\nPATH\nNOT_SET_ANYWHERE\n").expect("write");
+        std::fs::write(file.path(), "# comment\n\nA=1\n  B=two words\nC=\"quoted\"\nPATH\nNOT_SET_ANYWHERE\n")
+            .expect("write");
         let read = env_file(&file.path().to_string_lossy()).expect("a sound file");
         let path = std::env::var("PATH").expect("a path");
         let expected = [("A", "1"), ("B", "two words"), ("C", "\"quoted\""), ("PATH", path.as_str())];

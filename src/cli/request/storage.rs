@@ -81,8 +81,25 @@ fn volume(text: &str) -> Result<MountRequest, String> {
 
 /// Options of a mount that the runtime understands.
 const OPTIONS: &[&str] = &[
-    "ro", "rw", "bind", "rbind", "private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable",
-    "runbindable", "exec", "noexec", "dev", "nodev", "suid", "nosuid", "O",
+    "ro",
+    "rw",
+    "bind",
+    "rbind",
+    "private",
+    "rprivate",
+    "shared",
+    "rshared",
+    "slave",
+    "rslave",
+    "unbindable",
+    "runbindable",
+    "exec",
+    "noexec",
+    "dev",
+    "nodev",
+    "suid",
+    "nosuid",
+    "O",
 ];
 
 /// Options that contradict each other.
@@ -211,7 +228,8 @@ fn tmpfs(text: &str) -> Result<MountRequest, String> {
     let options: Vec<String> = options.split(',').filter(|option| !option.is_empty()).map(str::to_owned).collect();
     for option in &options {
         let (key, _) = option.split_once('=').unwrap_or((option, ""));
-        let known = ["size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "tmpcopyup", "notmpcopyup", "huge", "noatime"];
+        let known =
+            ["size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "tmpcopyup", "notmpcopyup", "huge", "noatime"];
         if !known.contains(&key) && !OPTIONS.contains(&key) {
             return Err(format!("unknown option {option:?}"));
         }
@@ -250,7 +268,8 @@ mod tests {
 
     #[test]
     fn volumes_are_read() {
-        let lines = ["/a:/b", "/a:/b:ro,U", "name:/b:nocopy,z", "/b", "/a:/b:rshared,noexec"].map(|text| said(volume(text)));
+        let lines =
+            ["/a:/b", "/a:/b:ro,U", "name:/b:nocopy,z", "/b", "/a:/b:rshared,noexec"].map(|text| said(volume(text)));
         insta::assert_snapshot!(lines.join("\n"), @r#"
         Bind { source: "/a", create: false } /b []
         Bind { source: "/a", create: false } /b [ro] U
@@ -287,7 +306,8 @@ mod tests {
 
     #[test]
     fn devices_are_read() {
-        let said = |text| device(text).map(|it| format!("{} {} {}", it.host.display(), it.container.display(), it.access));
+        let said =
+            |text| device(text).map(|it| format!("{} {} {}", it.host.display(), it.container.display(), it.access));
         assert_eq!(said("/dev/null"), Ok("/dev/null /dev/null rwm".into()));
         assert_eq!(said("/dev/null:r"), Ok("/dev/null /dev/null r".into()));
         assert_eq!(said("/dev/null:/dev/zero:rw"), Ok("/dev/null /dev/zero rw".into()));
