@@ -10,6 +10,7 @@ pub mod container;
 pub mod failure;
 pub mod image;
 pub mod lifecycle;
+pub mod network;
 pub mod request;
 pub mod store;
 

@@ -1,0 +1,134 @@
+//! A container's network: who fills its network namespace, and which names its programs find.
+//!
+//! | `--network` | what it is |
+//! |---|---|
+//! | `pasta[:OPTIONS]` | a namespace of its own; pasta(1), an ordinary process, carries its packets to ordinary sockets |
+//! | `none` | a namespace of its own with a loopback device and nothing else |
+//! | `host` | the caller's namespace |
+//! | `container:NAME`, `ns:PATH` | somebody else's namespace, which somebody else fills |
+//!
+//! pasta is the default, for users and for root alike: bridges are not built yet, and a default that needs no firewall
+//! rule, no privilege and no clean-up is a good one for root, too.
+//!
+//! It must work in a train: where nothing was asked and pasta cannot work (not installed, no /dev/net/tun, no route to
+//! anywhere), the container gets `none`, and one line says why and what would cure it. What was asked for (`--network
+//! pasta`, `-p`) fails with the same line instead.
+//!
+//! The order matters once: the namespace exists from `runtime create` on, and the program runs from `runtime start` on.
+//! [`connect`] is called between the two, so the program never sees a network that is half there.
+
+pub mod names;
+pub mod pasta;
+pub mod ports;
+
+use std::net::{IpAddr, UdpSocket};
+
+use anyhow::{Result, bail};
+
+use super::Engine;
+use super::container::Container;
+use super::failure::Failure;
+use super::request::{NetworkMode, PortMapping};
+use pasta::Pasta;
+
+/// Reads a `--network` value.
+pub fn parse(text: &str) -> Result<NetworkMode> {
+    let (kind, rest) = text.split_once(':').map_or((text, None), |(kind, rest)| (kind, Some(rest)));
+    Ok(match (kind, rest) {
+        ("", None) | ("default" | "private", None) => NetworkMode::Default,
+        ("none", None) => NetworkMode::None,
+        ("host", None) => NetworkMode::Host,
+        ("pasta", None) => NetworkMode::Pasta(Vec::new()),
+        ("pasta", Some(options)) => {
+            NetworkMode::Pasta(options.split(',').filter(|word| !word.is_empty()).map(String::from).collect())
+        }
+        ("container", Some(name)) if !name.is_empty() => NetworkMode::Container(name.into()),
+        ("ns", Some(path)) if path.starts_with('/') => NetworkMode::Path(path.into()),
+        ("slirp4netns", _) => {
+            bail!(Failure::Invalid(
+                "slirp4netns is not supported: pasta does the same, faster (--network pasta)".into()
+            ))
+        }
+        ("bridge", _) => NetworkMode::Bridge(vec!["podman".into()]),
+        (name, None) => NetworkMode::Bridge(vec![name.into()]),
+        _ => bail!(Failure::Invalid(format!(
+            "network {text:?}: expected none, host, pasta[:OPTION,…], container:NAME or ns:/PATH"
+        ))),
+    })
+}
+
+/// Decides at create what a container's network will be; never [`NetworkMode::Default`]. The second value is what the
+/// person should be told, if his silence could not be answered with pasta.
+pub fn decide(engine: &Engine, asked: &NetworkMode, ports: &[PortMapping]) -> Result<(NetworkMode, Option<String>)> {
+    match asked {
+        NetworkMode::Default => match Pasta::find(&engine.paths.run).and_then(|pasta| pasta.check_host()) {
+            Ok(()) => Ok((NetworkMode::Pasta(Vec::new()), None)),
+            Err(error) if ports.is_empty() => {
+                Ok((NetworkMode::None, Some(format!("the container has no network but its loopback: {error:#}"))))
+            }
+            Err(error) => Err(error),
+        },
+        NetworkMode::Bridge(names) => bail!(Failure::Invalid(format!(
+            "network {:?}: bridges are not built yet; use pasta, host, none, container:NAME or ns:/PATH",
+            names.join(",")
+        ))),
+        other if !ports.is_empty() && !matches!(other, NetworkMode::Pasta(_)) => Ok((
+            other.clone(),
+            Some(format!("published ports mean nothing with --network {}: they are left out", word(other))),
+        )),
+        other => Ok((other.clone(), None)),
+    }
+}
+
+/// The mode as inspect and ps write it.
+pub fn word(mode: &NetworkMode) -> String {
+    match mode {
+        NetworkMode::Default | NetworkMode::Pasta(_) => "pasta".into(),
+        NetworkMode::None => "none".into(),
+        NetworkMode::Host => "host".into(),
+        NetworkMode::Container(id) => format!("container:{id}"),
+        NetworkMode::Path(path) => format!("ns:{}", path.display()),
+        NetworkMode::Bridge(_) => "bridge".into(),
+    }
+}
+
+/// Fills the network namespace of a container that was created and not yet started; `pid` is its first process.
+pub fn connect(engine: &Engine, container: &Container, pid: i32) -> Result<()> {
+    let NetworkMode::Pasta(options) = &container.config.network else { return Ok(()) };
+    ports::check_free(&container.config.ports)?;
+    Pasta::find(&engine.paths.run)?.start(engine, container, options, pid)
+}
+
+/// Undoes [`connect`]: when it returns, no helper runs and the published ports are free. Nothing to undo is no error.
+pub fn disconnect(container: &Container) -> Result<()> {
+    pasta::stop(container)
+}
+
+/// The address by which this host speaks to the world, if it has a route there. Connecting a datagram socket sends
+/// nothing; it only makes the kernel choose.
+fn own_address() -> Option<IpAddr> {
+    let towards = |from: &str, to: &str| {
+        let socket = UdpSocket::bind(from).ok()?;
+        socket.connect(to).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    // Documentation addresses (RFC 5737, RFC 3849): any destination that only the default route reaches will do.
+    towards("0.0.0.0:0", "203.0.113.1:9").or_else(|| towards("[::]:0", "[2001:db8::1]:9"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mode_has_its_spelling() {
+        assert_eq!(parse("none").expect("none"), NetworkMode::None);
+        assert_eq!(
+            parse("pasta:-a,10.0.0.5,--map-gw").expect("pasta"),
+            NetworkMode::Pasta(vec!["-a".into(), "10.0.0.5".into(), "--map-gw".into()])
+        );
+        assert_eq!(parse("ns:/run/netns/a").expect("ns"), NetworkMode::Path("/run/netns/a".into()));
+        assert!(parse("container:").is_err());
+        assert!(parse("ns:relative").is_err());
+    }
+}

@@ -1,0 +1,239 @@
+//! Published ports: what people write after `-p`, and which ports of the host they get.
+//!
+//! ```text
+//! [[ADDRESS:][HOST PORT]:]CONTAINER PORT[/PROTOCOL]      each port may be a range FIRST-LAST
+//! 8080:80   80   127.0.0.1:8080:80   127.0.0.1::80   [::1]:53:53/udp   8000-8010:9000-9010
+//! ```
+//!
+//! A host port that is left out is chosen when the container is created, and kept: `podling port` tells it before the
+//! first start and after a restart.
+
+use std::fmt::{self, Display};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+
+use crate::engine::failure::Failure;
+use crate::engine::request::{PortMapping, Protocol};
+
+impl Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        })
+    }
+}
+
+/// Reads one `-p` value.
+pub fn parse(text: &str) -> Result<PortMapping> {
+    read(text).with_context(|| Failure::Invalid(format!("port mapping {text:?}")))
+}
+
+fn read(text: &str) -> Result<PortMapping> {
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let protocol = match protocol.to_ascii_lowercase().as_str() {
+        "tcp" => Protocol::Tcp,
+        "udp" => Protocol::Udp,
+        "sctp" => Protocol::Sctp,
+        other => bail!("unknown protocol {other:?}: use tcp, udp or sctp"),
+    };
+    // The container's port is last; before it the host's; what is left is an address, which may hold colons in brackets.
+    let (rest, container) = ports.rsplit_once(':').map_or((None, ports), |(rest, last)| (Some(rest), last));
+    let (address, host) = match rest {
+        None => (None, ""),
+        Some(rest) => match rest.rsplit_once(':') {
+            None => (None, rest),
+            Some((address, host)) => (Some(address), host),
+        },
+    };
+    let host_ip = match address {
+        None | Some("") => None,
+        Some(address) => {
+            let bare = address.strip_prefix('[').and_then(|address| address.strip_suffix(']')).unwrap_or(address);
+            Some(IpAddr::from_str(bare).map_err(|_| anyhow::anyhow!("{address:?} is not an IP address"))?)
+        }
+    };
+    let (container_port, range) = span(container)?;
+    let host_port = if host.is_empty() {
+        0
+    } else {
+        let (first, length) = span(host)?;
+        if length != range {
+            bail!("host and container port ranges have different lengths: {length} and {range}");
+        }
+        first
+    };
+    Ok(PortMapping { host_ip, host_port, container_port, range, protocol })
+}
+
+/// `80` or `80-90`: the first port and how many.
+fn span(text: &str) -> Result<(u16, u16)> {
+    let port = |text: &str| match text.parse::<u16>() {
+        Ok(port) if port > 0 => Ok(port),
+        _ => bail!("{text:?} is not a port number (1-65535)"),
+    };
+    let Some((first, last)) = text.split_once('-') else { return Ok((port(text)?, 1)) };
+    let (first, last) = (port(first)?, port(last)?);
+    match last.checked_sub(first) {
+        Some(more) => Ok((first, more.checked_add(1).context("too many ports")?)),
+        None => bail!("the range {text} ends before it begins"),
+    }
+}
+
+/// Chooses the host ports that nobody chose, and refuses what cannot be: one host port published twice.
+pub fn decide(asked: &[PortMapping]) -> Result<Vec<PortMapping>> {
+    let mut decided: Vec<PortMapping> = Vec::new();
+    for mapping in asked {
+        let mut mapping = mapping.clone();
+        if mapping.host_port == 0 {
+            mapping.host_port = choose(&mapping, &decided)?;
+        } else if let Some(other) = decided.iter().find(|other| **other != mapping && overlap(other, &mapping)) {
+            bail!(Failure::Invalid(format!(
+                "host port {} is published twice: {} and {}",
+                mapping.host_port,
+                describe(other),
+                describe(&mapping)
+            )));
+        }
+        if !decided.contains(&mapping) {
+            decided.push(mapping);
+        }
+    }
+    Ok(decided)
+}
+
+fn overlap(a: &PortMapping, b: &PortMapping) -> bool {
+    let meet = |a: &PortMapping, b: &PortMapping| b.host_port >= a.host_port && b.host_port - a.host_port < a.range;
+    let same_address = a.host_ip.is_none() || b.host_ip.is_none() || a.host_ip == b.host_ip;
+    a.protocol == b.protocol && same_address && (meet(a, b) || meet(b, a))
+}
+
+/// Lets the kernel choose a free port, and makes sure that those after it are free if a range is wanted.
+fn choose(mapping: &PortMapping, taken: &[PortMapping]) -> Result<u16> {
+    for _ in 0..100 {
+        let first = bind(mapping, 0).context("choosing a host port")?;
+        let chosen = PortMapping { host_port: first, ..mapping.clone() };
+        let free = first.checked_add(mapping.range - 1).is_some()
+            && (1..mapping.range).all(|more| bind(mapping, first + more).is_ok())
+            && !taken.iter().any(|other| overlap(other, &chosen));
+        if free {
+            return Ok(first);
+        }
+    }
+    bail!("no {} free host ports in a row", mapping.range)
+}
+
+/// Binds the host's port for a moment; returns it.
+fn bind(mapping: &PortMapping, port: u16) -> std::io::Result<u16> {
+    let address = SocketAddr::new(mapping.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED.into()), port);
+    Ok(match mapping.protocol {
+        Protocol::Tcp | Protocol::Sctp => TcpListener::bind(address)?.local_addr()?.port(),
+        Protocol::Udp => UdpSocket::bind(address)?.local_addr()?.port(),
+    })
+}
+
+/// Refuses host ports that somebody has or that we may not have. pasta would say so as well, but in its own words, and
+/// its early versions are content if one of IPv4 and IPv6 worked.
+pub fn check_free(ports: &[PortMapping]) -> Result<()> {
+    for mapping in ports {
+        if mapping.protocol == Protocol::Sctp {
+            bail!(Failure::Invalid(format!("publishing {}: pasta carries only tcp and udp", describe(mapping))));
+        }
+        for offset in 0..mapping.range {
+            let port = mapping.host_port.checked_add(offset).context("a host port above 65535")?;
+            if let Err(error) = bind(mapping, port) {
+                let hint = match error.kind() {
+                    std::io::ErrorKind::PermissionDenied => format!(
+                        " (ports below {} are root's; sysctl net.ipv4.ip_unprivileged_port_start={port} opens them)",
+                        unprivileged_from()
+                    ),
+                    _ => String::new(),
+                };
+                let address = mapping.host_ip.map_or_else(|| "0.0.0.0".into(), |ip| ip.to_string());
+                let why = error.to_string();
+                let why = why.split(" (os error").next().unwrap_or_default().to_lowercase();
+                bail!(Failure::Start(format!("publishing {address}:{port}/{}: {why}{hint}", mapping.protocol)));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn unprivileged_from() -> u16 {
+    std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(1024)
+}
+
+/// As `podling ps` writes it: `0.0.0.0:8080-8081->80-81/tcp`.
+pub fn describe(mapping: &PortMapping) -> String {
+    let address = mapping.host_ip.map_or_else(
+        || "0.0.0.0".into(),
+        |ip| match ip {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        },
+    );
+    let span = |first: u16| {
+        if mapping.range > 1 { format!("{first}-{}", first + (mapping.range - 1)) } else { first.to_string() }
+    };
+    format!("{address}:{}->{}/{}", span(mapping.host_port), span(mapping.container_port), mapping.protocol)
+}
+
+/// Each published port by itself: container port, and the host's address and port.
+pub fn single(ports: &[PortMapping]) -> impl Iterator<Item = (u16, Protocol, Option<IpAddr>, u16)> + '_ {
+    ports.iter().flat_map(|mapping| {
+        (0..mapping.range).map(|offset| {
+            (mapping.container_port + offset, mapping.protocol, mapping.host_ip, mapping.host_port + offset)
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reads(text: &str) -> String {
+        match parse(text) {
+            Ok(mapping) => describe(&mapping),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    #[test]
+    fn all_of_podmans_spellings_are_understood() {
+        assert_eq!(reads("8080:80"), "0.0.0.0:8080->80/tcp");
+        assert_eq!(reads("80"), "0.0.0.0:0->80/tcp");
+        assert_eq!(reads(":80"), "0.0.0.0:0->80/tcp");
+        assert_eq!(reads("127.0.0.1:8080:80/udp"), "127.0.0.1:8080->80/udp");
+        assert_eq!(reads("127.0.0.1::80"), "127.0.0.1:0->80/tcp");
+        assert_eq!(reads("[::1]:53:53/udp"), "[::1]:53->53/udp");
+        assert_eq!(reads("8000-8002:9000-9002"), "0.0.0.0:8000-8002->9000-9002/tcp");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_said_to() {
+        assert_eq!(reads("0:80"), "port mapping \"0:80\": \"0\" is not a port number (1-65535)");
+        assert_eq!(reads("70000:80"), "port mapping \"70000:80\": \"70000\" is not a port number (1-65535)");
+        assert_eq!(
+            reads("1-3:80"),
+            "port mapping \"1-3:80\": host and container port ranges have different lengths: 3 and 1"
+        );
+        assert_eq!(reads("9-3"), "port mapping \"9-3\": the range 9-3 ends before it begins");
+        assert_eq!(reads("80/icmp"), "port mapping \"80/icmp\": unknown protocol \"icmp\": use tcp, udp or sctp");
+        assert_eq!(reads("here:80:80"), "port mapping \"here:80:80\": \"here\" is not an IP address");
+    }
+
+    #[test]
+    fn a_port_left_to_chance_is_chosen_and_a_port_is_published_once() {
+        let asked = [parse("80").expect("a port"), parse("90-92").expect("a range")];
+        let decided = decide(&asked).expect("free ports");
+        assert!(decided.iter().all(|mapping| mapping.host_port > 0));
+        let twice = [parse("8080:80").expect("a port"), parse("8079-8081:1-3").expect("a range")];
+        assert!(decide(&twice).expect_err("published twice").to_string().contains("published twice"));
+    }
+}
