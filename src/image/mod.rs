@@ -9,12 +9,22 @@
 //! layer) and its layers (compressed tar files). Nothing here knows what a container is, or whose directories it is
 //! given; the engine does.
 
+#[cfg(feature = "registry")]
+pub mod auth;
 pub mod digest;
 pub mod layer;
 pub mod layout;
 pub mod platform;
 pub mod progress;
+#[cfg(feature = "registry")]
+pub mod pull;
+#[cfg(feature = "registry")]
+pub mod push;
 pub mod reference;
+#[cfg(feature = "registry")]
+pub mod registries;
+#[cfg(feature = "registry")]
+pub mod registry;
 
 pub use digest::Digest;
 pub use layer::Layers;

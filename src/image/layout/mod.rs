@@ -30,7 +30,7 @@ use super::digest::{Digest, read_at_most};
 
 pub use adding::{Adding, Partial};
 pub use collect::Collected;
-pub use images::{LoadedImage, LoadedLayer, NotFound, is_index, is_manifest};
+pub use images::{DOCKER_LIST, DOCKER_MANIFEST, LoadedImage, LoadedLayer, NotFound, is_index, is_manifest};
 
 /// The annotation that names an image in index.json.
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";

@@ -1,0 +1,53 @@
+//! Pushing: an image from the layout to a registry, blob for blob as it is stored.
+//!
+//! Nothing is compressed anew, so the image keeps its digests; an image that came from a registry goes to another as the
+//! same image. Layers made here are gzip already.
+
+use anyhow::{Context, Result};
+
+use super::digest::Digest;
+use super::layer::in_threads;
+use super::layout::{Layout, LoadedImage};
+use super::progress::{Event, Progress, What};
+use super::reference::Reference;
+use super::registry::{Access, Purpose, Remote};
+
+const TRANSFERS: usize = 3;
+
+/// Pushes an image under a name, and returns the digest it has there.
+pub fn push(
+    layout: &Layout,
+    image: &LoadedImage,
+    name: &Reference,
+    access: &Access,
+    progress: &dyn Progress,
+) -> Result<Digest> {
+    push_to(layout, image, name, access, progress).with_context(|| format!("pushing {name}"))
+}
+
+fn push_to(
+    layout: &Layout,
+    image: &LoadedImage,
+    name: &Reference,
+    access: &Access,
+    progress: &dyn Progress,
+) -> Result<Digest> {
+    let insecure = access.tls_verify.map(|verify| !verify);
+    // Never to a mirror: the last endpoint is the registry itself.
+    let endpoint = access.registries.endpoints(name, insecure)?.pop().context("no endpoint")?;
+    let remote = Remote::connect(&endpoint, name, access, Purpose::Push)?;
+    // The registry may have the layers in a repository that the image was pulled from.
+    let same_registry = |other: &&Reference| other.registry == name.registry && other.repository != name.repository;
+    let elsewhere = image.names.iter().find(same_registry).map(|other| other.repository.as_str());
+    let mut blobs: Vec<_> = image.manifest.layers().iter().map(|layer| (layer, What::Layer)).collect();
+    blobs.dedup_by_key(|(layer, _)| layer.digest().clone());
+    blobs.push((image.manifest.config(), What::Config));
+    in_threads(TRANSFERS.min(blobs.len()), &blobs, |(blob, what)| {
+        let mut file = layout.open_blob(Digest::try_from(blob.digest())?)?;
+        remote.send(blob, *what, &mut file, elsewhere, progress)
+    })?;
+    progress.event(Event::Writing);
+    let bytes = layout.read_blob(image.digest())?;
+    remote.put_manifest(&name.version(), &bytes, image.descriptor.media_type())?;
+    Ok(image.digest())
+}
