@@ -121,15 +121,19 @@ pub fn become_actor(actor: Actor) {
     ACTOR.store(actor as u8, Relaxed);
 }
 
-/// Narrates to this program's standard error, and returns what [`VARIABLE`] must say to the programs it starts, along
-/// with nothing else to pass: the descriptor is inherited as it is.
-pub fn narrate(format: Format) -> std::io::Result<String> {
+/// Narrates to this program's standard error; programs that it starts join in if [`pass_on`] was said of them.
+pub fn narrate(format: Format) -> std::io::Result<()> {
     // A plain dup: without close-on-exec, so that monitor and runtime inherit it.
-    let stream = nix::unistd::dup(std::io::stderr().as_fd())?;
-    let name = if format == Format::Json { "json" } else { "text" };
-    let said = format!("{name}:{}", stream.as_raw_fd());
-    listen(format, stream);
-    Ok(said)
+    listen(format, nix::unistd::dup(std::io::stderr().as_fd())?);
+    Ok(())
+}
+
+/// Lets a program that is about to be started narrate into the same stream, if there is one.
+pub fn pass_on(command: &mut std::process::Command) {
+    if let Some(Listener { format, stream, .. }) = LISTENER.get() {
+        let name = if *format == Format::Json { "json" } else { "text" };
+        command.env(VARIABLE, format!("{name}:{}", stream.as_raw_fd()));
+    }
 }
 
 fn listen(format: Format, stream: OwnedFd) {

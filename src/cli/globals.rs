@@ -110,8 +110,8 @@ impl Context {
     /// Starts the narration, if one was asked for.
     pub(super) fn begin(globals: Globals) -> Result<Self> {
         match globals.explain.as_deref() {
-            Some("json") => drop(trace::narrate(trace::Format::Json)?),
-            Some(_) => drop(trace::narrate(trace::Format::Text)?),
+            Some("json") => trace::narrate(trace::Format::Json)?,
+            Some(_) => trace::narrate(trace::Format::Text)?,
             None => {}
         }
         Ok(Self { globals })

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use anyhow::Result;
 use clap::{ArgAction, ArgMatches, Command};
 
-use crate::cli::{Context, Verb, exec, help, ps, remove, run, start, stop};
+use crate::cli::{Context, Verb, doctor, exec, help, ps, remove, run, start, stop};
 
 /// A row of the table.
 pub struct Row {
@@ -47,6 +47,7 @@ pub static ROWS: &[Row] = &[
     row::<remove::Cleanup>(&["container cleanup"], "Tidy up after containers that have ended"),
     row::<remove::Exists>(&["container exists"], "Tell by the exit status whether there is such a container"),
     row::<ps::Ps>(&["ps", "container ls", "container list", "container ps"], "List containers"),
+    row::<doctor::Doctor>(&["doctor"], "Tell whether this machine can run containers, and what cures it"),
 ];
 
 /// The groups, and what each is for.

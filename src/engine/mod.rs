@@ -7,6 +7,7 @@
 //! Read [`launch`] first (from `podling run` to the kernel, in order), then [`container`] and [`store`].
 
 pub mod container;
+pub mod doctor;
 pub mod failure;
 pub mod image;
 pub mod lifecycle;
