@@ -6,7 +6,9 @@
 //!
 //! Read [`launch`] first (from `podling run` to the kernel, in order), then [`container`] and [`store`].
 
+pub mod attach;
 pub mod container;
+pub mod detach;
 pub mod doctor;
 pub mod failure;
 pub mod image;

@@ -125,15 +125,16 @@ impl Clients {
     /// Reads what client `index` typed, or notices that it went.
     pub fn read(&mut self, index: usize) -> Typed {
         let Some(client) = self.connected.get_mut(index) else { return Typed::Nothing };
-        let mut buffer = [0; packet::INPUT_MAX];
-        match client.stream.read(&mut buffer) {
+        let mut input = vec![0; packet::INPUT_MAX];
+        match client.stream.read(&mut input) {
             Ok(0) => {
                 client.ended = true;
                 Typed::End
             }
             Ok(count) => {
                 client.typed = true;
-                Typed::Input(buffer[..count].to_vec())
+                input.truncate(count);
+                Typed::Input(input)
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Typed::Nothing,
             Err(_) => {
