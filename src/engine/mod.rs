@@ -10,12 +10,17 @@ pub mod attach;
 pub mod container;
 pub mod detach;
 pub mod doctor;
+pub mod events;
 pub mod failure;
+pub mod follow;
 pub mod image;
 pub mod lifecycle;
+pub mod logs;
 pub mod network;
 pub mod request;
 pub mod store;
+pub mod volume;
+pub mod when;
 
 use std::ffi::OsString;
 use std::fs;

@@ -31,32 +31,6 @@ use super::failure::Failure;
 use super::request::{NetworkMode, PortMapping};
 use pasta::Pasta;
 
-/// Reads a `--network` value.
-pub fn parse(text: &str) -> Result<NetworkMode> {
-    let (kind, rest) = text.split_once(':').map_or((text, None), |(kind, rest)| (kind, Some(rest)));
-    Ok(match (kind, rest) {
-        ("", None) | ("default" | "private", None) => NetworkMode::Default,
-        ("none", None) => NetworkMode::None,
-        ("host", None) => NetworkMode::Host,
-        ("pasta", None) => NetworkMode::Pasta(Vec::new()),
-        ("pasta", Some(options)) => {
-            NetworkMode::Pasta(options.split(',').filter(|word| !word.is_empty()).map(String::from).collect())
-        }
-        ("container", Some(name)) if !name.is_empty() => NetworkMode::Container(name.into()),
-        ("ns", Some(path)) if path.starts_with('/') => NetworkMode::Path(path.into()),
-        ("slirp4netns", _) => {
-            bail!(Failure::Invalid(
-                "slirp4netns is not supported: pasta does the same, faster (--network pasta)".into()
-            ))
-        }
-        ("bridge", _) => NetworkMode::Bridge(vec!["podman".into()]),
-        (name, None) => NetworkMode::Bridge(vec![name.into()]),
-        _ => bail!(Failure::Invalid(format!(
-            "network {text:?}: expected none, host, pasta[:OPTION,…], container:NAME or ns:/PATH"
-        ))),
-    })
-}
-
 /// Decides at create what a container's network will be; never [`NetworkMode::Default`]. The second value is what the
 /// person should be told, if his silence could not be answered with pasta.
 pub fn decide(engine: &Engine, asked: &NetworkMode, ports: &[PortMapping]) -> Result<(NetworkMode, Option<String>)> {
@@ -114,21 +88,4 @@ fn own_address() -> Option<IpAddr> {
     };
     // Documentation addresses (RFC 5737, RFC 3849): any destination that only the default route reaches will do.
     towards("0.0.0.0:0", "203.0.113.1:9").or_else(|| towards("[::]:0", "[2001:db8::1]:9"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_mode_has_its_spelling() {
-        assert_eq!(parse("none").expect("none"), NetworkMode::None);
-        assert_eq!(
-            parse("pasta:-a,10.0.0.5,--map-gw").expect("pasta"),
-            NetworkMode::Pasta(vec!["-a".into(), "10.0.0.5".into(), "--map-gw".into()])
-        );
-        assert_eq!(parse("ns:/run/netns/a").expect("ns"), NetworkMode::Path("/run/netns/a".into()));
-        assert!(parse("container:").is_err());
-        assert!(parse("ns:relative").is_err());
-    }
 }

@@ -16,7 +16,7 @@ use std::fmt::Write;
 use std::fs;
 use std::net::IpAddr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::own_address;
 use super::pasta::{FORWARDER, HOST, Pasta};
@@ -183,19 +183,6 @@ fn resolver(config: &ContainerConfig, host: &str) -> String {
     text
 }
 
-/// Reads one `--add-host` value: `NAME[;NAME…]:ADDRESS`.
-pub fn parse_host(text: &str) -> Result<(String, String)> {
-    let Some((name, address)) = text.split_once(':').filter(|(name, address)| !name.is_empty() && !address.is_empty())
-    else {
-        bail!(Failure::Invalid(format!("host {text:?}: expected NAME:ADDRESS")));
-    };
-    let bare = address.strip_prefix('[').and_then(|address| address.strip_suffix(']')).unwrap_or(address);
-    if address != "host-gateway" && bare.parse::<IpAddr>().is_err() {
-        bail!(Failure::Invalid(format!("host {text:?}: {address:?} is neither an IP address nor host-gateway")));
-    }
-    Ok((name.into(), bare.into()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,13 +193,5 @@ mod tests {
         file.add("10.0.0.9", ["db"]);
         file.add_host_entries("127.0.1.1 laptop # mine\n10.0.0.1 db cache\n# 1.2.3.4 no\n::1 six\nfe00::1 db\n");
         assert_eq!(file.text, "10.0.0.9\tdb\n10.0.0.1\tcache\nfe00::1\tdb\n");
-    }
-
-    #[test]
-    fn a_host_entry_is_a_name_and_an_address() {
-        assert_eq!(parse_host("db:10.0.0.9").expect("plain"), ("db".into(), "10.0.0.9".into()));
-        assert_eq!(parse_host("db:::1").expect("six"), ("db".into(), "::1".into()));
-        assert!(parse_host("db:nowhere").is_err());
-        assert!(parse_host("db").is_err());
     }
 }

@@ -234,24 +234,26 @@ pub fn has_default_route() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::network::ports::parse;
 
-    fn words(current: bool, options: &[&str], ports: &[&str]) -> String {
+    fn words(current: bool, options: &[&str], ports: &[PortMapping]) -> String {
         let pasta = Pasta { program: "pasta".into(), current };
         let options: Vec<String> = options.iter().map(ToString::to_string).collect();
-        let ports: Vec<PortMapping> = ports.iter().map(|port| parse(port).expect("a port mapping")).collect();
-        pasta.arguments(Owner::User { uid: 1000, gid: 1000 }, &options, &ports, Path::new("/run/netns")).join(" ")
+        pasta.arguments(Owner::User { uid: 1000, gid: 1000 }, &options, ports, Path::new("/run/netns")).join(" ")
     }
 
     #[test]
     fn nothing_of_the_host_is_open_to_the_container_unless_asked() {
+        let here = std::net::Ipv4Addr::LOCALHOST.into();
+        let web =
+            PortMapping { host_ip: Some(here), host_port: 8080, container_port: 80, range: 2, protocol: Protocol::Tcp };
+        let dns = PortMapping { host_ip: None, host_port: 53, container_port: 53, range: 1, protocol: Protocol::Udp };
         assert_eq!(
             words(false, &[], &[]),
             "--config-net --quiet --dns-forward 169.254.1.1 --no-map-gw -t none -u none -T none -U none \
              --pid /dev/stdout --netns /run/netns"
         );
         assert_eq!(
-            words(true, &["--map-gw", "-T", "auto"], &["127.0.0.1:8080-8081:80-81", "53:53/udp"]),
+            words(true, &["--map-gw", "-T", "auto"], &[web, dns]),
             "--config-net --quiet --dns-forward 169.254.1.1 --map-guest-addr 169.254.1.2 \
              -t 127.0.0.1/8080-8081:80-81 -u 53:53 -U none -T auto --pid /dev/stdout --netns /run/netns"
         );

@@ -1,16 +1,10 @@
-//! Published ports: what people write after `-p`, and which ports of the host they get.
+//! Published ports: which ports of the host a container gets.
 //!
-//! ```text
-//! [[ADDRESS:][HOST PORT]:]CONTAINER PORT[/PROTOCOL]      each port may be a range FIRST-LAST
-//! 8080:80   80   127.0.0.1:8080:80   127.0.0.1::80   [::1]:53:53/udp   8000-8010:9000-9010
-//! ```
-//!
-//! A host port that is left out is chosen when the container is created, and kept: `podling port` tells it before the
-//! first start and after a restart.
+//! A host port that is left out (`-p 80`, `-p 127.0.0.1::80`) is chosen when the container is created, and kept:
+//! `podling port` tells it before the first start and after a restart.
 
 use std::fmt::{self, Display};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 
@@ -24,62 +18,6 @@ impl Display for Protocol {
             Self::Udp => "udp",
             Self::Sctp => "sctp",
         })
-    }
-}
-
-/// Reads one `-p` value.
-pub fn parse(text: &str) -> Result<PortMapping> {
-    read(text).with_context(|| Failure::Invalid(format!("port mapping {text:?}")))
-}
-
-fn read(text: &str) -> Result<PortMapping> {
-    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let protocol = match protocol.to_ascii_lowercase().as_str() {
-        "tcp" => Protocol::Tcp,
-        "udp" => Protocol::Udp,
-        "sctp" => Protocol::Sctp,
-        other => bail!("unknown protocol {other:?}: use tcp, udp or sctp"),
-    };
-    // The container's port is last; before it the host's; what is left is an address, which may hold colons in brackets.
-    let (rest, container) = ports.rsplit_once(':').map_or((None, ports), |(rest, last)| (Some(rest), last));
-    let (address, host) = match rest {
-        None => (None, ""),
-        Some(rest) => match rest.rsplit_once(':') {
-            None => (None, rest),
-            Some((address, host)) => (Some(address), host),
-        },
-    };
-    let host_ip = match address {
-        None | Some("") => None,
-        Some(address) => {
-            let bare = address.strip_prefix('[').and_then(|address| address.strip_suffix(']')).unwrap_or(address);
-            Some(IpAddr::from_str(bare).map_err(|_| anyhow::anyhow!("{address:?} is not an IP address"))?)
-        }
-    };
-    let (container_port, range) = span(container)?;
-    let host_port = if host.is_empty() {
-        0
-    } else {
-        let (first, length) = span(host)?;
-        if length != range {
-            bail!("host and container port ranges have different lengths: {length} and {range}");
-        }
-        first
-    };
-    Ok(PortMapping { host_ip, host_port, container_port, range, protocol })
-}
-
-/// `80` or `80-90`: the first port and how many.
-fn span(text: &str) -> Result<(u16, u16)> {
-    let port = |text: &str| match text.parse::<u16>() {
-        Ok(port) if port > 0 => Ok(port),
-        _ => bail!("{text:?} is not a port number (1-65535)"),
-    };
-    let Some((first, last)) = text.split_once('-') else { return Ok((port(text)?, 1)) };
-    let (first, last) = (port(first)?, port(last)?);
-    match last.checked_sub(first) {
-        Some(more) => Ok((first, more.checked_add(1).context("too many ports")?)),
-        None => bail!("the range {text} ends before it begins"),
     }
 }
 
@@ -197,43 +135,18 @@ pub fn single(ports: &[PortMapping]) -> impl Iterator<Item = (u16, Protocol, Opt
 mod tests {
     use super::*;
 
-    fn reads(text: &str) -> String {
-        match parse(text) {
-            Ok(mapping) => describe(&mapping),
-            Err(error) => format!("{error:#}"),
-        }
-    }
-
-    #[test]
-    fn all_of_podmans_spellings_are_understood() {
-        assert_eq!(reads("8080:80"), "0.0.0.0:8080->80/tcp");
-        assert_eq!(reads("80"), "0.0.0.0:0->80/tcp");
-        assert_eq!(reads(":80"), "0.0.0.0:0->80/tcp");
-        assert_eq!(reads("127.0.0.1:8080:80/udp"), "127.0.0.1:8080->80/udp");
-        assert_eq!(reads("127.0.0.1::80"), "127.0.0.1:0->80/tcp");
-        assert_eq!(reads("[::1]:53:53/udp"), "[::1]:53->53/udp");
-        assert_eq!(reads("8000-8002:9000-9002"), "0.0.0.0:8000-8002->9000-9002/tcp");
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_said_to() {
-        assert_eq!(reads("0:80"), "port mapping \"0:80\": \"0\" is not a port number (1-65535)");
-        assert_eq!(reads("70000:80"), "port mapping \"70000:80\": \"70000\" is not a port number (1-65535)");
-        assert_eq!(
-            reads("1-3:80"),
-            "port mapping \"1-3:80\": host and container port ranges have different lengths: 3 and 1"
-        );
-        assert_eq!(reads("9-3"), "port mapping \"9-3\": the range 9-3 ends before it begins");
-        assert_eq!(reads("80/icmp"), "port mapping \"80/icmp\": unknown protocol \"icmp\": use tcp, udp or sctp");
-        assert_eq!(reads("here:80:80"), "port mapping \"here:80:80\": \"here\" is not an IP address");
+    fn mapping(host_port: u16, range: u16) -> PortMapping {
+        PortMapping { host_ip: None, host_port, container_port: 80, range, protocol: Protocol::Tcp }
     }
 
     #[test]
     fn a_port_left_to_chance_is_chosen_and_a_port_is_published_once() {
-        let asked = [parse("80").expect("a port"), parse("90-92").expect("a range")];
-        let decided = decide(&asked).expect("free ports");
+        let decided = decide(&[mapping(0, 1), mapping(0, 3)]).expect("free ports");
         assert!(decided.iter().all(|mapping| mapping.host_port > 0));
-        let twice = [parse("8080:80").expect("a port"), parse("8079-8081:1-3").expect("a range")];
-        assert!(decide(&twice).expect_err("published twice").to_string().contains("published twice"));
+        let error = decide(&[mapping(8080, 1), mapping(8079, 3)]).expect_err("published twice");
+        assert_eq!(
+            error.to_string(),
+            "host port 8079 is published twice: 0.0.0.0:8080->80/tcp and 0.0.0.0:8079-8081->80-82/tcp"
+        );
     }
 }

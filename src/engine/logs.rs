@@ -1,0 +1,250 @@
+//! Logs, read: what a container's monitor kept of its output.
+//!
+//! Two formats in files (Kubernetes' `TIME STREAM F|P text`, Docker's JSON) and the journal, which `journalctl` reads for
+//! us. Nobody asks the monitor anything: it appends, we read, and with `--follow` the kernel tells us when there is more.
+//!
+//! The subtlety is when to stop following: not when the container's process ends, for its monitor may still hold lines,
+//! but when the monitor has ended. Then the file is whole, and is read once more.
+
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use nix::poll::PollTimeout;
+use nix::unistd::Pid;
+
+use super::container::Container;
+use super::failure::Failure;
+use super::follow::{self, Lines, Watched};
+use crate::handover::LogDriver;
+use crate::linux::process::Process;
+
+/// What of a log is wanted.
+#[derive(Debug, Clone, Default)]
+pub struct LogRequest {
+    /// Wait for more until the container ends.
+    pub follow: bool,
+    /// Only so many of the last lines (before following).
+    pub tail: Option<usize>,
+    /// Only what is not older.
+    pub since: Option<Timestamp>,
+    /// Only what is not younger.
+    pub until: Option<Timestamp>,
+}
+
+/// One line (or, with `partial`, a part of one that goes on in the next) of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Of which container: its place in the list that was asked for.
+    pub container: usize,
+    /// When it was written.
+    pub time: Timestamp,
+    /// Standard error, not standard output.
+    pub error: bool,
+    /// Its newline is still to come.
+    pub partial: bool,
+    /// The text without its newline.
+    pub text: Vec<u8>,
+}
+
+/// Calls `emit` for each line of the logs of `containers`: first what is there, in the order of time, then, with
+/// `follow`, what comes.
+pub fn read(containers: &[Container], request: &LogRequest, emit: &mut dyn FnMut(&Line) -> Result<()>) -> Result<()> {
+    let mut sources = Vec::new();
+    for (index, container) in containers.iter().enumerate() {
+        sources.push(Source::open(container, index, request)?);
+    }
+    let mut history = Vec::new();
+    for source in &mut sources {
+        let mut kept = VecDeque::new();
+        source.lines(&mut |line| {
+            if !request.wants(&line) {
+                return Ok(());
+            }
+            kept.push_back(line);
+            if let Some(tail) = request.tail {
+                shorten(&mut kept, tail);
+            }
+            Ok(())
+        })?;
+        history.extend(kept);
+    }
+    if sources.len() > 1 {
+        history.sort_by_key(|line: &Line| line.time);
+    }
+    for line in &history {
+        emit(line)?;
+    }
+    if request.follow { follow_all(&mut sources, request, emit) } else { Ok(()) }
+}
+
+/// Leaves the last `tail` lines; the parts of a line count as one.
+fn shorten(kept: &mut VecDeque<Line>, tail: usize) {
+    let ends = |kept: &VecDeque<Line>| {
+        kept.iter().filter(|line| !line.partial).count() + usize::from(kept.back().is_some_and(|line| line.partial))
+    };
+    while ends(kept) > tail {
+        while kept.pop_front().is_some_and(|line| line.partial) {}
+    }
+}
+
+fn follow_all(
+    sources: &mut Vec<Source>,
+    request: &LogRequest,
+    emit: &mut dyn FnMut(&Line) -> Result<()>,
+) -> Result<()> {
+    loop {
+        if request.until.is_some_and(|until| Timestamp::now() > until) {
+            return Ok(());
+        }
+        let mut going = Vec::new();
+        for mut source in sources.drain(..) {
+            // Asked before the last read: what was written until then is read.
+            let ended = source.monitor.as_ref().is_none_or(|monitor| monitor.has_ended().unwrap_or(true));
+            source.lines(&mut |line| if request.wants(&line) { emit(&line) } else { Ok(()) })?;
+            if !ended {
+                going.push(source);
+            }
+        }
+        *sources = going;
+        if sources.is_empty() {
+            return Ok(());
+        }
+        let timeout = match request.until {
+            None => PollTimeout::NONE,
+            Some(until) => {
+                let left = until.as_millisecond() - Timestamp::now().as_millisecond();
+                PollTimeout::try_from(left.clamp(0, 60_000) + 1)?
+            }
+        };
+        let files = sources.iter().map(|source| &source.lines);
+        let monitors = sources.iter().filter_map(|source| source.monitor.as_ref().map(AsFd::as_fd));
+        follow::wait(files, monitors, timeout)?;
+    }
+}
+
+impl LogRequest {
+    fn wants(&self, line: &Line) -> bool {
+        self.since.is_none_or(|since| line.time >= since) && self.until.is_none_or(|until| line.time <= until)
+    }
+}
+
+/// One container's log.
+struct Source {
+    container: usize,
+    parse: fn(&[u8]) -> Option<Line>,
+    lines: Lines,
+    monitor: Option<Process>,
+}
+
+impl Source {
+    fn open(container: &Container, index: usize, request: &LogRequest) -> Result<Self> {
+        let log = &container.config.log;
+        let parse = match log.driver {
+            LogDriver::K8sFile => parse_k8s,
+            LogDriver::JsonFile => parse_json,
+            LogDriver::None | LogDriver::Passthrough | LogDriver::Journald => {
+                let name = match log.driver {
+                    LogDriver::None => "none",
+                    LogDriver::Passthrough => "passthrough",
+                    _ => "journald",
+                };
+                bail!(Failure::Invalid(format!("{} has no log to read: its log driver is {name}", container.name())));
+            }
+        };
+        let monitor = match container.monitor() {
+            Some(monitor) if request.follow => Process::find(Pid::from_raw(monitor.pid), monitor.start_time)?,
+            _ => None,
+        };
+        let watched = if monitor.is_some() { Watched::Yes } else { Watched::No };
+        Ok(Self { container: index, parse, lines: Lines::open(&log.path, watched)?, monitor })
+    }
+
+    /// Passes over what it cannot read: a line torn by a full disk hides no other.
+    fn lines(&mut self, each: &mut dyn FnMut(Line) -> Result<()>) -> Result<()> {
+        let (container, parse) = (self.container, self.parse);
+        self.lines.read(&mut |line| match parse(line) {
+            Some(line) => each(Line { container, ..line }),
+            None => Ok(()),
+        })
+    }
+}
+
+/// `2026-11-23T18:48:15.111763842+00:00 stdout F text`.
+fn parse_k8s(line: &[u8]) -> Option<Line> {
+    let mut words = line.splitn(4, |&byte| byte == b' ');
+    let time = std::str::from_utf8(words.next()?).ok()?.parse().ok()?;
+    let error = match words.next()? {
+        b"stdout" => false,
+        b"stderr" => true,
+        _ => return None,
+    };
+    // The tag is a list (`F:more`), of which the first word counts.
+    let partial = words.next()?.first() == Some(&b'P');
+    Some(Line { container: 0, time, error, partial, text: words.next().unwrap_or_default().to_vec() })
+}
+
+/// `{"log":"text\n","stream":"stdout","time":"…"}`.
+fn parse_json(line: &[u8]) -> Option<Line> {
+    let value: serde_json::Value = serde_json::from_slice(line).ok()?;
+    let log = value.get("log")?.as_str()?;
+    let text = log.strip_suffix('\n');
+    Some(Line {
+        container: 0,
+        time: value.get("time")?.as_str()?.parse().ok()?,
+        error: value.get("stream")?.as_str()? == "stderr",
+        partial: text.is_none(),
+        text: text.unwrap_or(log).as_bytes().to_vec(),
+    })
+}
+
+/// A container whose log is in the journal: `journalctl` reads it, in its own way with `-o cat` (or `-o short-iso`).
+pub fn read_journal(container: &Container, request: &LogRequest, timestamps: bool) -> Result<i32> {
+    let mut words = vec![
+        format!("CONTAINER_ID_FULL={}", container.id()),
+        "--no-pager".into(),
+        "--quiet".into(),
+        "--all".into(),
+        format!("--output={}", if timestamps { "short-iso-precise" } else { "cat" }),
+    ];
+    words.push(request.tail.map_or_else(|| "--lines=all".into(), |tail| format!("--lines={tail}")));
+    if request.follow {
+        words.push("--follow".into());
+    }
+    for (option, time) in [("since", request.since), ("until", request.until)] {
+        words.extend(time.map(|time| format!("--{option}=@{}", time.as_second())));
+    }
+    let mut reader = Command::new("journalctl")
+        .args(&words)
+        .stdin(Stdio::null())
+        .spawn()
+        .context("reading the journal with journalctl")?;
+    if request.follow
+        && let Some(monitor) = container.monitor()
+        && let Some(monitor) = Process::find(Pid::from_raw(monitor.pid), monitor.start_time)?
+    {
+        // journalctl would follow for ever.
+        monitor.await_end(PollTimeout::NONE)?;
+        reader.kill().context("ending journalctl")?;
+        reader.wait()?;
+        return Ok(0);
+    }
+    Ok(reader.wait()?.code().unwrap_or(125))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_formats_say_the_same() {
+        let k8s = parse_k8s(b"2026-11-23T18:48:15.1+00:00 stderr P half a  line").expect("a line");
+        let json = br#"{"log":"half a  line","stream":"stderr","time":"2026-11-23T18:48:15.1Z"}"#;
+        assert_eq!(Some(&k8s), parse_json(json).as_ref());
+        assert!(k8s.error && k8s.partial);
+        assert_eq!(parse_k8s(b"2026-11-23T18:48:15Z stdout F ").expect("an empty line").text, b"");
+        assert_eq!(parse_k8s(b"torn"), None);
+    }
+}
