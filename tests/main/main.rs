@@ -26,6 +26,9 @@ mod running;
 mod setup;
 mod skip;
 
+mod bad_input;
+mod containers;
 mod delegated;
+mod equivalence;
 mod harness;
 mod layering;
