@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use crate::setup::setup;
+use crate::world::{Who, World};
 
 both!(a_world_belongs_to_whoever_acts_in_it, |world| {
     let uid = world.program("id", ["-u"]).ok().to_owned();
@@ -36,4 +37,30 @@ fn the_registry_serves_what_skopeo_put_there() {
         let output = output.expect("skopeo is installed");
         assert!(output.status.success(), "{image}: {}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+/// Ends a world in which `leave` has left something, and returns the complaint.
+fn complaint(leave: fn(&World)) -> String {
+    let ended = std::panic::catch_unwind(|| World::of(Who::User, leave));
+    let complaint = ended.expect_err("what is left must fail the test");
+    complaint.downcast_ref::<String>().cloned().unwrap_or_default()
+}
+
+#[test]
+fn a_process_that_is_left_fails_the_test_and_is_killed() {
+    let complaint = complaint(|world| {
+        let script = "witness sleep-forever >/dev/null 2>&1 & echo $!";
+        let pid = world.program("sh", ["-c", script]).ok().to_owned();
+        world.file("pid", pid);
+    });
+    let pid =
+        complaint.split("process ").nth(1).and_then(|rest| rest.split(':').next()).and_then(|pid| pid.parse().ok());
+    assert!(complaint.contains("witness sleep-forever"), "{complaint}");
+    crate::running::until_gone(pid.expect("the complaint names the process"));
+}
+
+#[test]
+fn a_temporary_file_that_is_left_fails_the_test() {
+    let complaint = complaint(|world| drop(world.file("tmp/forgotten", "")));
+    assert!(complaint.contains("temporary file: forgotten"), "{complaint}");
 }

@@ -32,3 +32,4 @@ mod delegated;
 mod equivalence;
 mod harness;
 mod layering;
+mod readme;

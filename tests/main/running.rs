@@ -191,7 +191,7 @@ impl Running {
         let _ = poll(&mut wanted, timeout);
         for (stream, heard) in self.streams.iter_mut().zip(&mut self.heard) {
             let Some(file) = stream else { continue };
-            let mut buffer = [0; 65536];
+            let mut buffer = [0; 8192];
             loop {
                 match file.read(&mut buffer) {
                     // A terminal whose other side is closed answers EIO.

@@ -120,6 +120,7 @@ fn copy_program(from: &Path, to: &Path) {
 }
 
 /// Reads pids, a line each; at the end of the file kills them and removes the run's directory.
+#[allow(clippy::zombie_processes)] // it outlives us
 fn hire_janitor(dir: &Path) -> ChildStdin {
     let work = r#"trap "" INT TERM HUP; pids=; while read -r pid; do pids="$pids $pid"; done
                   [ -z "$pids" ] || kill -9 $pids; exec rm -rf --one-file-system "$1""#;
@@ -218,6 +219,7 @@ impl Registry {
         Self::open(setup, &name, &auth)
     }
 
+    #[allow(clippy::zombie_processes)] // the janitor ends it
     fn open(setup: &Setup, name: &str, extra: &str) -> Self {
         let dir = setup.dir.join(name);
         make_directory(&dir);
