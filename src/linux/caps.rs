@@ -14,6 +14,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 
@@ -129,14 +130,20 @@ pub struct Capabilities {
     pub ambient: u64,
 }
 
-/// The highest capability number that this kernel knows, which may be above or below ours.
+/// The highest capability number that this kernel knows, which may be above or below ours. Asked once: later, when we
+/// stand in a root that an image filled, its /proc may say anything.
 pub fn last() -> Result<u8> {
-    let path = "/proc/sys/kernel/cap_last_cap";
-    match std::fs::read_to_string(path) {
-        Ok(text) => text.trim().parse().with_context(|| format!("reading {path}")),
-        // Without a /proc: the bounding set answers EINVAL for the first number that is too high.
-        Err(_) => Ok((0..64).take_while(|&number| sys::in_bounding(number).is_ok()).last().unwrap_or(0)),
+    static LAST: OnceLock<u8> = OnceLock::new();
+    if let Some(known) = LAST.get() {
+        return Ok(*known);
     }
+    let path = "/proc/sys/kernel/cap_last_cap";
+    let found = match std::fs::read_to_string(path) {
+        Ok(text) => text.trim().parse().with_context(|| format!("reading {path}"))?,
+        // Without a /proc: the bounding set answers EINVAL for the first number that is too high.
+        Err(_) => (0..64).take_while(|&number| sys::in_bounding(number).is_ok()).last().unwrap_or(0),
+    };
+    Ok(*LAST.get_or_init(|| found))
 }
 
 /// All capabilities that this kernel knows, named here or not: a new kernel's new power must be dropped too.

@@ -285,7 +285,7 @@ pub type Setting = (String, Option<String>);
 pub fn create(kind: &str, source: &str, settings: &[Setting], attributes: Attributes) -> Result<OwnedFd> {
     let fs = trace::ask(Topic::Mount, "fsopen", format_args!("{kind}"), || sys::fsopen(kind))?;
     let explain = |error| explain(error, fs.as_fd());
-    if source != kind && !source.is_empty() {
+    if !source.is_empty() {
         sys::fsconfig_set(fs.as_fd(), "source", Some(source)).map_err(explain)?;
     }
     for (name, value) in settings {

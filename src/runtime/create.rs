@@ -1,0 +1,384 @@
+//! The parent's side of a container's birth: claim the id, make the cgroup, clone, write the id maps, wait for "ready".
+//!
+//! One `clone3` makes all namespaces and puts the child into its cgroup. Only namespaces that are joined can need a second
+//! one: a process in the middle joins them, and its child (which is ours: `CLONE_PARENT`) is born inside.
+//!
+//! The subtlety is what happens when it goes wrong halfway. [`Undo`] holds what was made so far, and takes it back in
+//! reverse order unless it is told that all went well.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, getegid, geteuid, mkfifo};
+use oci_spec::runtime::Spec;
+
+use super::cgroups::{self, Manager};
+use super::handshake::{Handshake, Message};
+use super::init::{self, Belongings, Gate};
+use super::plan::{self, Choices, InitPlan, Maps};
+use super::state::{OCI_VERSION, State, Store};
+use super::{Failure, foreground, hooks, lifecycle, time};
+use crate::linux::idmap::{self, IdMap, Kind};
+use crate::linux::namespace::{self, Namespace};
+use crate::linux::process::{Process, Signal, start_time};
+use crate::linux::pty;
+use crate::sys::{self, Side};
+use crate::trace::{self, Topic};
+
+/// What `create` and `run` were asked.
+#[derive(Debug)]
+pub struct Request {
+    /// The container's id.
+    pub id: String,
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// Another config.json than the bundle's.
+    pub config: Option<PathBuf>,
+    /// Where to write the pid.
+    pub pid_file: Option<PathBuf>,
+    /// Who takes the terminal's master.
+    pub console_socket: Option<PathBuf>,
+    /// Details.
+    pub choices: Choices,
+    /// Who makes the cgroup.
+    pub manager: Manager,
+}
+
+/// `create`: everything but the program.
+pub fn create(store: &Store, request: &Request) -> Result<()> {
+    let bundle = read_bundle(request)?;
+    let console = request.console_socket.as_deref().map(connect).transpose()?;
+    let born = birth(store, request, &bundle, console, OpenGate::Fifo)?;
+    born.undo.keep();
+    Ok(())
+}
+
+/// `run`: create and start, and unless `detach`, stay until it ends.
+pub fn run(store: &Store, request: &Request, detach: bool, keep: bool) -> Result<u8> {
+    let bundle = read_bundle(request)?;
+    let wants_terminal = bundle.spec.process().as_ref().is_some_and(|process| process.terminal() == Some(true));
+    let (console, our_end) = match &request.console_socket {
+        Some(path) => (Some(connect(path)?), None),
+        None if wants_terminal && detach => {
+            bail!("a detached container with a terminal needs somebody who takes its other end (--console-socket)")
+        }
+        None if wants_terminal => {
+            let flags = SockFlag::SOCK_CLOEXEC;
+            let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags)?;
+            (Some(theirs), Some(ours))
+        }
+        None => (None, None),
+    };
+    let born = birth(store, request, &bundle, console, OpenGate::Handshake)?;
+    let terminal = our_end.map(pty::receive).transpose()?.flatten();
+    let wait = (!detach).then(|| foreground::Wait::begin(terminal)).transpose()?;
+    born.handshake.say(&Message::Go)?;
+    if let Some(Message::Failed(status, text)) = born.handshake.hear()? {
+        return Err(Failure { status, text }.into());
+    }
+    if bundle.spec.hooks().as_ref().is_some_and(|hooks| hooks.poststart().is_some()) {
+        lifecycle::run_hooks(store, &born.state, lifecycle::Moment::Poststart)?;
+    }
+    let Some(wait) = wait else {
+        born.undo.keep();
+        return Ok(0);
+    };
+    let exit = wait.until_end(&born.process)?;
+    born.undo.keep();
+    if !keep {
+        lifecycle::delete(store, &request.id, lifecycle::Force::Yes)?;
+    }
+    Ok(exit.status() as u8)
+}
+
+/// A config.json, as it is and as it is understood.
+struct Bundle {
+    text: Vec<u8>,
+    spec: Spec,
+}
+
+fn read_bundle(request: &Request) -> Result<Bundle> {
+    let path = request.config.clone().unwrap_or_else(|| request.bundle.join("config.json"));
+    let text = fs::read(&path).with_context(|| path.display().to_string())?;
+    let spec: Spec = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+    if !spec.version().starts_with("1.") {
+        bail!("{}: ociVersion {:?} is not 1.x", path.display(), spec.version());
+    }
+    Ok(Bundle { text, spec })
+}
+
+/// Connects to a socket however long its path is: the address holds 107 bytes, a descriptor's path is short.
+pub fn connect(path: &Path) -> Result<OwnedFd> {
+    let told = || format!("console socket {}", path.display());
+    let held = File::options().read(true).custom_flags(libc::O_PATH | libc::O_CLOEXEC).open(path).with_context(told)?;
+    let address = crate::linux::mount::descriptor_path(held.as_fd());
+    Ok(UnixStream::connect(address).with_context(told)?.into())
+}
+
+/// A container whose first process is ready.
+struct Born {
+    process: Process,
+    handshake: Handshake,
+    state: State,
+    undo: Undo,
+}
+
+/// Which gate to make.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OpenGate {
+    Fifo,
+    Handshake,
+}
+
+fn birth(store: &Store, request: &Request, bundle: &Bundle, console: Option<OwnedFd>, gate: OpenGate) -> Result<Born> {
+    let spec = &bundle.spec;
+    let plan = plan::plan(&request.id, &request.bundle, spec, &request.choices)?;
+    if plan.process.terminal.is_some() && console.is_none() {
+        bail!("a terminal needs somebody who takes its other end (--console-socket)");
+    }
+    let directory = store.claim(&request.id)?;
+    let mut undo = Undo::new(store, &request.id);
+    let path = directory.join("config.json");
+    fs::write(&path, &bundle.text).with_context(|| path.display().to_string())?;
+    let gate = match gate {
+        OpenGate::Fifo => fifo(&directory)?,
+        OpenGate::Handshake => Gate::Handshake,
+    };
+
+    let place = cgroups::make(&request.id, spec, request.manager)?;
+    undo.cgroup = place.clone();
+    let (handshake, theirs) = Handshake::pair()?;
+    let mut state = State {
+        id: request.id.clone(),
+        pid: 0,
+        start_time: 0,
+        bundle: request.bundle.clone(),
+        rootfs: plan.filesystem.root.clone(),
+        created: time::now(),
+        cgroup: place.clone(),
+        namespaces: plan.namespaces.names(),
+        annotations: spec.annotations().clone().unwrap_or_default(),
+    };
+    let maps = plan.namespaces.maps.as_ref().map(|maps| Maps { uids: maps.uids.clone(), gids: maps.gids.clone() });
+    let have = Belongings {
+        parent: theirs,
+        console,
+        gate,
+        hooks: spec.hooks().clone().filter(has_any).map(Box::new),
+        state: hook_state(&state, "creating"),
+        joined_already: plan.namespaces.need_middle(),
+    };
+    let process = clone(plan, have, place.as_ref(), &handshake)?;
+    let process = undo.process.insert(process);
+
+    if let Some(maps) = maps {
+        write_maps(process.pid(), &maps)?;
+        handshake.say(&Message::MapsWritten)?;
+    }
+    loop {
+        match handshake.expect()? {
+            Message::HooksWanted => {
+                state.pid = process.pid().as_raw();
+                run_runtime_hooks(spec, &state)?;
+                handshake.say(&Message::HooksRan(state.pid))?;
+            }
+            Message::Ready => break,
+            other => bail!("expected the container to be ready, heard {other:?}"),
+        }
+    }
+    state.pid = process.pid().as_raw();
+    state.start_time = start_time(process.pid())?.context("the container's first process died before it was ready")?;
+    store.save(&state)?;
+    if let Some(path) = &request.pid_file {
+        write_pid(path, process.pid())?;
+    }
+    let process = Process::from_parts(process.pid(), process.as_fd().try_clone_to_owned()?);
+    Ok(Born { process, handshake, state, undo })
+}
+
+/// The fifo that `start` writes into, and the file in which it finds why a program could not be run. Both are opened
+/// here, so that the child needs no path to them: from inside it has none.
+fn fifo(directory: &Path) -> Result<Gate> {
+    let (fifo, failure) = (directory.join("exec.fifo"), directory.join("failure"));
+    mkfifo(&fifo, Mode::from_bits_truncate(0o600)).with_context(|| fifo.display().to_string())?;
+    // For reading and writing: opening does not wait for the other side, and reading never finds the other side gone.
+    let fifo = OpenOptions::new().read(true).write(true).open(&fifo).with_context(|| fifo.display().to_string())?;
+    let failure = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&failure)?;
+    Ok(Gate::Fifo(fifo, failure))
+}
+
+/// Makes the first process. In the child this does not return.
+fn clone(plan: InitPlan, have: Belongings, place: Option<&cgroups::Place>, handshake: &Handshake) -> Result<Process> {
+    let flags = init::birth_flags(&plan);
+    let cgroup = place.map(cgroups::Place::open).transpose()?;
+    let told = namespace::names(&plan.namespaces.new);
+    let cgroup_fd = cgroup.as_ref().map(AsFd::as_fd);
+    if !plan.namespaces.need_middle() {
+        return match sys::clone3(flags, cgroup_fd) {
+            Ok(Side::Child) => init::live(plan, have),
+            Ok(Side::Parent(pid, fd)) => {
+                let into = cgroup_fd.map_or("", |_| " into its cgroup");
+                trace::say(Topic::Process, "clone3", format_args!("{told}{into}"), &format!("pid {pid}"));
+                Ok(Process::from_parts(pid, fd))
+            }
+            Err(error) => Err(cloning(error, &told)),
+        };
+    }
+    match sys::clone3(0, cgroup_fd) {
+        Ok(Side::Child) => middle(plan, have, flags),
+        Ok(Side::Parent(pid, fd)) => {
+            trace::say(Topic::Process, "clone3", format_args!("a process in the middle"), &format!("pid {pid}"));
+            drop(have);
+            let middle = Process::from_parts(pid, fd);
+            let heard = handshake.expect();
+            middle.reap()?;
+            match heard? {
+                // It is our child, so nobody else gets its number before we wait for it.
+                Message::Born(pid) => {
+                    Process::open(Pid::from_raw(pid))?.context("the container's first process died at birth")
+                }
+                other => bail!("expected a birth, heard {other:?}"),
+            }
+        }
+        Err(error) => Err(cloning(error, "a process in the middle")),
+    }
+}
+
+fn cloning(error: Errno, told: &str) -> anyhow::Error {
+    let hint = match error {
+        Errno::EPERM => " (new namespaces may be forbidden here: user.max_user_namespaces, AppArmor, seccomp)",
+        Errno::ENOSPC => " (no more namespaces allowed: see /proc/sys/user/)",
+        _ => "",
+    };
+    anyhow::Error::new(error).context(format!("making the container's namespaces ({told}){hint}"))
+}
+
+/// Joins, then clones: the child is born where we are, as a child of our parent.
+fn middle(plan: InitPlan, have: Belongings, flags: u64) -> ! {
+    let outcome = join(&plan).and_then(|()| match sys::clone3(flags | libc::CLONE_PARENT as u64, None) {
+        Ok(Side::Child) => Ok(None),
+        Ok(Side::Parent(pid, _)) => Ok(Some(pid)),
+        Err(error) => Err(cloning(error, "inside those it joins")),
+    });
+    let said = match outcome {
+        Ok(None) => init::live(plan, have),
+        Ok(Some(pid)) => have.parent.say(&Message::Born(pid.as_raw())),
+        Err(error) => have.parent.say(&Message::Failed(1, super::one_line(&error))),
+    };
+    sys::exit_now(i32::from(said.is_err()))
+}
+
+/// Those that our own privilege opens first, the user namespace next, then those that only privilege in it opens.
+fn join(plan: &InitPlan) -> Result<()> {
+    let mut refused = Vec::new();
+    for (kind, file) in plan.namespaces.joined.iter().filter(|(kind, _)| *kind != Namespace::User) {
+        match namespace::join(file, *kind) {
+            Ok(()) => {}
+            Err(Errno::EPERM) if plan.namespaces.joins(Namespace::User) => refused.push((kind, file)),
+            Err(error) => return Err(error).with_context(|| format!("joining the {} namespace", kind.file())),
+        }
+    }
+    for (kind, file) in plan.namespaces.joined.iter().filter(|(kind, _)| *kind == Namespace::User) {
+        namespace::join(file, *kind).context("joining the user namespace")?;
+    }
+    for (kind, file) in refused {
+        namespace::join(file, *kind).with_context(|| format!("joining the {} namespace", kind.file()))?;
+    }
+    Ok(())
+}
+
+/// Root writes maps himself. A user may write only his own id, and has newuidmap write others.
+fn write_maps(pid: Pid, maps: &Maps) -> Result<()> {
+    let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+    let only = |map: &[IdMap], own: u32| matches!(map, [one] if one.size == 1 && one.host == own);
+    if geteuid().is_root() {
+        idmap::write(pid, Kind::Gid, &maps.gids)?;
+        return idmap::write(pid, Kind::Uid, &maps.uids);
+    }
+    if only(&maps.gids, gid) {
+        idmap::deny_setgroups(pid)?;
+        idmap::write(pid, Kind::Gid, &maps.gids)?;
+    } else {
+        idmap::write_with_program(pid, Kind::Gid, &maps.gids)?;
+    }
+    if only(&maps.uids, uid) {
+        idmap::write(pid, Kind::Uid, &maps.uids)
+    } else {
+        idmap::write_with_program(pid, Kind::Uid, &maps.uids)
+    }
+}
+
+/// The pid file, whole or not at all: whoever waits for it reads it at once.
+pub fn write_pid(path: &Path, pid: Pid) -> Result<()> {
+    let told = || format!("pid file {}", path.display());
+    let name = path.file_name().with_context(told)?.to_string_lossy();
+    let new = path.with_file_name(format!(".{name}.new"));
+    fs::write(&new, pid.to_string()).with_context(told)?;
+    fs::rename(&new, path).with_context(told)
+}
+
+#[allow(deprecated)] // OCI has deprecated `prestart`; bundles still have it.
+fn has_any(hooks: &oci_spec::runtime::Hooks) -> bool {
+    let all = [hooks.prestart(), hooks.create_runtime(), hooks.create_container(), hooks.start_container()];
+    all.iter().any(|hooks| hooks.as_ref().is_some_and(|hooks| !hooks.is_empty()))
+}
+
+#[allow(deprecated)]
+fn run_runtime_hooks(spec: &Spec, state: &State) -> Result<()> {
+    let Some(wanted) = spec.hooks() else { return Ok(()) };
+    let json = hook_state(state, "creating").to_string();
+    hooks::run("prestart", wanted.prestart().as_ref(), &json, &state.bundle)?;
+    hooks::run("createRuntime", wanted.create_runtime().as_ref(), &json, &state.bundle)
+}
+
+/// The state as hooks get it.
+pub fn hook_state(state: &State, status: &str) -> serde_json::Value {
+    serde_json::json!({
+        "ociVersion": OCI_VERSION,
+        "id": state.id,
+        "pid": state.pid,
+        "status": status,
+        "bundle": state.bundle,
+        "annotations": state.annotations,
+    })
+}
+
+/// What was made so far, taken back when it is dropped.
+#[derive(Debug)]
+struct Undo {
+    store: Store,
+    id: String,
+    process: Option<Process>,
+    cgroup: Option<cgroups::Place>,
+}
+
+impl Undo {
+    fn new(store: &Store, id: &str) -> Self {
+        Self { store: store.clone(), id: id.into(), process: None, cgroup: None }
+    }
+
+    /// All went well: nothing is taken back.
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        if let Some(process) = &self.process {
+            let _ = process.signal(Signal::KILL);
+            let _ = process.reap();
+        }
+        if let Some(place) = &self.cgroup {
+            let _ = place.remove();
+        }
+        let _ = self.store.forget(&self.id);
+    }
+}

@@ -1,0 +1,413 @@
+//! The container's files: root, mounts, devices, masks; built by its first process before it changes roots.
+//!
+//! It all happens while the host's tree is still there: the paths of bind mounts must be walked (if the parent could not
+//! open them), and a new proc may be mounted in a user namespace only while an unmasked one is visible
+//! (user_namespaces(7)). Each target is found inside the root by one `openat2` and mounted on through that descriptor.
+//!
+//! The subtlety: the image decides what lies at `/proc`, `/sys` and `/dev`. If one of them is a symlink, a mount that
+//! follows it lands elsewhere, and what is then written "to /proc" or made "in /dev" too (CVE-2019-19921, CVE-2023-27561,
+//! CVE-2026-41579). There no symlink is followed at all.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, makedev, mknodat, umask};
+use nix::unistd::{Gid, Uid, fchownat, symlinkat};
+
+use super::plan::mounts::{Mount, Source};
+use super::plan::{Device, FilesystemPlan};
+use crate::linux::mount::{self, Attributes, Propagation, Reach, Setting};
+use crate::linux::pty::Pty;
+use crate::linux::rootfs;
+use crate::trace::{self, Topic};
+
+mod copyup;
+
+/// A root that is built but not yet entered.
+#[derive(Debug)]
+pub struct Root {
+    /// Its uppermost directory.
+    pub tree: OwnedFd,
+    /// A proc file system of our own making, if the bundle has one.
+    pub proc: Option<OwnedFd>,
+}
+
+/// `PROC_SUPER_MAGIC`.
+const PROC: i64 = 0x9fa0;
+
+/// Builds everything but the terminal.
+pub fn build(plan: &mut FilesystemPlan) -> Result<Root> {
+    // Modes are what the bundle says, not what our caller's umask leaves of it.
+    umask(Mode::empty());
+    // Nothing mounted from here on may appear on the host, or pivot_root would refuse.
+    let travels = match plan.propagation {
+        Some((Propagation::Slave | Propagation::Shared, _)) => Propagation::Slave,
+        _ => Propagation::Private,
+    };
+    mount::isolate(travels)?;
+
+    let tree = match plan.tree.take() {
+        Some(tree) => tree,
+        None => mount::copy(&plan.root, Reach::Tree).with_context(|| format!("root {}", plan.root.display()))?,
+    };
+    mount::set_propagation(&tree, travels, Reach::Tree).context("the root's propagation")?;
+    rootfs::stack(&tree)?;
+
+    let mut root = Root { tree, proc: None };
+    for mount in std::mem::take(&mut plan.mounts) {
+        let target = mount.target.clone();
+        put(&mut root, mount, plan).with_context(|| format!("mounting {}", target.display()))?;
+    }
+    if let Some(devices) = &plan.devices {
+        make_devices(&root, devices, plan.in_user_namespace)?;
+    }
+    Ok(root)
+}
+
+/// What must come last: the terminal's place is known, hooks have had their say.
+pub fn finish(root: &Root, plan: &FilesystemPlan) -> Result<()> {
+    mask(root, plan)?;
+    for path in &plan.read_only_paths {
+        make_read_only(root, path).with_context(|| format!("making {} read-only", path.display()))?;
+    }
+    if plan.read_only {
+        mount::set_attributes(&root.tree, Attributes::READ_ONLY, Reach::One).context("making the root read-only")?;
+    }
+    if let Some((propagation, reach)) = plan.propagation {
+        mount::set_propagation(&root.tree, propagation, reach).context("the root's propagation")?;
+    }
+    Ok(())
+}
+
+// ------------------------------------------------------------------------------------------------- mounts
+
+fn put(root: &mut Root, mount: Mount, plan: &FilesystemPlan) -> Result<()> {
+    if let Source::Bind { path, copy_symlink: true, .. } = &mount.source
+        && let Ok(target) = std::fs::read_link(path)
+    {
+        return copy_symlink(root, &mount.target, &target);
+    }
+    let is_proc = matches!(&mount.source, Source::New { kind, .. } if kind == "proc");
+    let (made, is_directory) = make(&mount, plan)?;
+    if mount.is_bind() && mount.propagation.is_empty() {
+        // Unless it is asked for, a bind mount neither tells the host of mounts nor hears of any.
+        mount::set_propagation(&made, Propagation::Private, Reach::Tree)?;
+    }
+    for (propagation, reach) in &mount.propagation {
+        mount::set_propagation(&made, *propagation, *reach)?;
+    }
+
+    let target = if !is_directory {
+        mount::file_in_root(&root.tree, &mount.target)?
+    } else if must_be_real(&mount) {
+        real_directory(root, &mount.target)?
+    } else {
+        mount::directory_in_root(&root.tree, &mount.target)?
+    };
+    if mount.copy_up {
+        copyup::copy(&root.tree, &target, &made, &mount.target)?;
+    }
+    change_attributes(&made, &mount)?;
+    mount::attach(&made, &target, &mount.target)?;
+    if is_proc {
+        root.proc = Some(made);
+    }
+    Ok(())
+}
+
+/// Whether the mount lets the container speak with the kernel: then a symlink in its way is an attack.
+fn must_be_real(mount: &Mount) -> bool {
+    let by_kind = match &mount.source {
+        Source::New { kind, .. } => matches!(kind.as_str(), "proc" | "sysfs"),
+        _ => false,
+    };
+    by_kind || ["/proc", "/sys", "/dev"].iter().any(|name| mount.target == Path::new(name))
+}
+
+fn real_directory(root: &Root, path: &Path) -> Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    match mount::open_without_symlinks(&root.tree, path, flags) {
+        Err(Errno::ENOENT) => {
+            mount::directory_in_root(&root.tree, path)?;
+            // Found again without following anything: what was made may have been made behind a symlink.
+            Ok(mount::open_without_symlinks(&root.tree, path, flags)?)
+        }
+        Err(Errno::ELOOP) => bail!("it is a symlink in the container's root; it must be a directory"),
+        Err(Errno::ENOTDIR) => bail!("it is not a directory in the container's root"),
+        result => Ok(result?),
+    }
+}
+
+/// Makes the detached mount; says whether it is a directory.
+fn make(mount: &Mount, plan: &FilesystemPlan) -> Result<(OwnedFd, bool)> {
+    match &mount.source {
+        Source::Bind { path, reach, tree, .. } => {
+            let tree = match tree {
+                Some(tree) => tree.try_clone()?,
+                None => mount::copy(path, *reach).with_context(|| path.display().to_string())?,
+            };
+            let is_directory = is(&fstat(&tree)?, SFlag::S_IFDIR);
+            Ok((tree, is_directory))
+        }
+        Source::New { kind, source, settings } => Ok((make_new(kind, source, settings, mount, plan)?, true)),
+        Source::Cgroup => Ok((make_cgroup(mount, plan)?, true)),
+        Source::Other { kind, source, options } => Ok((make_other(kind, source, options)?, true)),
+    }
+}
+
+/// A new file system, or where the kernel refuses one to whoever does not own the namespace that it shows, what the host
+/// has at that place.
+fn make_new(kind: &str, source: &str, settings: &[Setting], mount: &Mount, plan: &FilesystemPlan) -> Result<OwnedFd> {
+    // A read-only tmpfs cannot be filled: `copy_up` comes first, the attributes later.
+    let at_once = if mount.copy_up { Attributes::default() } else { mount.attributes };
+    let error = match mount::create(kind, source, settings, at_once) {
+        Ok(made) => return Ok(made),
+        Err(error) => error,
+    };
+    let errno = error.downcast_ref::<Errno>().copied();
+    let fallback = match (kind, errno) {
+        // Without a network namespace of its own: the host's devices in /sys.
+        ("sysfs", Some(Errno::EPERM)) => "/sys",
+        ("mqueue", Some(Errno::EPERM)) => "/dev/mqueue",
+        ("proc", Some(Errno::EPERM)) if !plan.own_pids => "/proc",
+        // The group tty (5) may not be in our map: then the terminals belong to the group of whoever opens them.
+        ("devpts", Some(Errno::EINVAL)) if settings.iter().any(|(name, _)| name == "gid") => {
+            let without: Vec<_> = settings.iter().filter(|(name, _)| name != "gid").cloned().collect();
+            return mount::create(kind, source, &without, at_once);
+        }
+        ("proc", Some(Errno::EPERM)) => {
+            return Err(error.context("a new proc is refused while the one around us has masked parts"));
+        }
+        _ => return Err(error),
+    };
+    let told = || format!("{fallback} in place of a new {kind}");
+    let tree = mount::copy(Path::new(fallback), Reach::Tree).with_context(told)?;
+    mount::set_attributes(&tree, Attributes { clear: 0, ..mount.attributes }, Reach::Tree).with_context(told)?;
+    Ok(tree)
+}
+
+/// The cgroup tree from our own group down, if we have a cgroup namespace; else as the host has it.
+fn make_cgroup(mount: &Mount, plan: &FilesystemPlan) -> Result<OwnedFd> {
+    if plan.own_cgroups
+        && let Ok(made) = mount::create("cgroup2", "cgroup", &[], mount.attributes)
+    {
+        return Ok(made);
+    }
+    let tree = mount::copy(Path::new("/sys/fs/cgroup"), Reach::Tree).context("/sys/fs/cgroup")?;
+    mount::set_attributes(&tree, Attributes { clear: 0, ..mount.attributes }, Reach::Tree)?;
+    Ok(tree)
+}
+
+/// mount(2) onto a directory of our own in a scratch tmpfs, then copied off it as a detached mount.
+fn make_other(kind: &str, source: &str, options: &str) -> Result<OwnedFd> {
+    let scratch = mount::create("tmpfs", "tmpfs", &[], Attributes::DATA_ONLY)?;
+    // Only what is attached can be mounted on. On top of our own root it is in nobody's way.
+    rootfs::stack(&scratch)?;
+    let place = mount::directory_in_root(&scratch, Path::new("/place"))?;
+    mount::mount_on(&place, kind, source, nix::mount::MsFlags::empty(), options)
+        .with_context(|| format!("{kind} {options}"))?;
+    // The name now leads to what is mounted there, where the descriptor still holds the directory below it.
+    let made = mount::directory_in_root(&scratch, Path::new("/place"))?;
+    let copy = mount::copy_of(&made, Reach::Tree)?;
+    mount::detach(&mount::descriptor_path(scratch.as_fd()))?;
+    Ok(copy)
+}
+
+/// The attributes that a mount did not get when it was made.
+fn change_attributes(made: &OwnedFd, mount: &Mount) -> Result<()> {
+    if let Some((uids, gids)) = &mount.id_maps {
+        bail!("idmapped mounts are not supported yet ({} and {} ranges)", uids.len(), gids.len());
+    }
+    let is_new = matches!(mount.source, Source::New { .. }) && !mount.copy_up;
+    for (attributes, reach) in [(mount.attributes, Reach::One), (mount.tree_attributes, Reach::Tree)] {
+        if attributes.is_empty() || (is_new && reach == Reach::One && attributes.clear == 0) {
+            continue;
+        }
+        match mount::set_attributes(made, attributes, reach) {
+            // What the host has set on a mount it lent us is locked, and stays (mount_namespaces(7)): `rw`, `exec`, …
+            // then ask for too much.
+            Err(Errno::EPERM) if attributes.clear != 0 => {
+                mount::set_attributes(made, Attributes { clear: 0, ..attributes }, reach)?;
+            }
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+fn copy_symlink(root: &Root, path: &Path, link: &Path) -> Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { bail!("no place for a symlink") };
+    let inside = mount::directory_in_root(&root.tree, parent)?;
+    match symlinkat(link, &inside, name) {
+        Ok(()) => Ok(()),
+        Err(Errno::EEXIST) if nix::fcntl::readlinkat(&inside, name).is_ok_and(|found| found == link.as_os_str()) => {
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+// ------------------------------------------------------------------------------------------------- devices
+
+fn make_devices(root: &Root, devices: &[Device], in_user_namespace: bool) -> Result<()> {
+    let dev = real_directory(root, Path::new("/dev")).context("/dev")?;
+    for device in devices {
+        make_device(root, &dev, device, in_user_namespace)
+            .with_context(|| format!("device {}", device.path.display()))?;
+    }
+    let links = [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ];
+    for (name, target) in links {
+        trace::ask(Topic::Mount, "symlinkat", format_args!("/dev/{name} {target}"), || {
+            match symlinkat(target, &dev, name) {
+                Err(Errno::EEXIST | Errno::EROFS) => Ok(()),
+                result => result,
+            }
+        })
+        .with_context(|| format!("/dev/{name}"))?;
+    }
+    Ok(())
+}
+
+fn make_device(root: &Root, dev: &OwnedFd, device: &Device, in_user_namespace: bool) -> Result<()> {
+    let name = device.path.file_name().context("it has no name")?;
+    let elsewhere;
+    let directory: BorrowedFd = match device.path.parent() {
+        Some(parent) if parent == Path::new("/dev") => dev.as_fd(),
+        Some(parent) => {
+            elsewhere = mount::directory_in_root(&root.tree, parent)?;
+            elsewhere.as_fd()
+        }
+        None => bail!("it has no directory"),
+    };
+    if !in_user_namespace {
+        let mode = Mode::from_bits_truncate(device.mode);
+        let kind = SFlag::from_bits_truncate(device.kind);
+        let made = trace::ask(Topic::Mount, "mknodat", format_args!("{}", device.path.display()), || {
+            mknodat(directory, name, kind, mode, makedev(device.major, device.minor))
+        });
+        match made {
+            Ok(()) if device.uid == 0 && device.gid == 0 => return Ok(()),
+            Ok(()) => {
+                let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
+                let flags = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
+                return Ok(fchownat(directory, name, Some(uid), Some(gid), flags)?);
+            }
+            // The image brought it along, or its like; we only use it if it is what it should be.
+            Err(Errno::EEXIST) => {
+                let found = mount::open_without_symlinks(directory, Path::new(name), OFlag::O_PATH)?;
+                return check_device(&fstat(found)?, device);
+            }
+            Err(Errno::EPERM) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // In a user namespace nobody makes devices: the host's is bound, after a look whether it is the right one.
+    let host = mount::copy(&device.path, Reach::One).context("binding the host's")?;
+    check_device(&fstat(&host)?, device)?;
+    let target = mount::file_in_root(directory, Path::new(name))?;
+    Ok(mount::attach(host, target, &device.path)?)
+}
+
+fn is(found: &FileStat, kind: SFlag) -> bool {
+    found.st_mode & SFlag::S_IFMT.bits() == kind.bits()
+}
+
+fn check_device(found: &FileStat, wanted: &Device) -> Result<()> {
+    let kind = SFlag::from_bits_truncate(wanted.kind);
+    let numbers = makedev(wanted.major, wanted.minor);
+    if !is(found, kind) || (kind != SFlag::S_IFIFO && found.st_rdev != numbers) {
+        bail!("what is there is not device {}:{}", wanted.major, wanted.minor);
+    }
+    Ok(())
+}
+
+/// Opens a terminal in the container's own devpts, and binds it to /dev/console.
+pub fn make_terminal(root: &Root) -> Result<Pty> {
+    let ptmx = mount::open_in_root(&root.tree, Path::new("/dev/pts/ptmx"), OFlag::O_RDWR | OFlag::O_NOCTTY)
+        .context("opening /dev/pts/ptmx (a terminal needs a devpts mount)")?;
+    let pty = Pty::of(ptmx)?;
+    let dev = real_directory(root, Path::new("/dev"))?;
+    let console = mount::copy_of(&pty.slave, Reach::One).context("/dev/console")?;
+    let target = match mount::open_without_symlinks(&dev, Path::new("console"), OFlag::O_PATH) {
+        Err(Errno::ENOENT) => mount::file_in_root(&dev, Path::new("console"))?,
+        Err(Errno::ELOOP) => bail!("/dev/console is a symlink in the container's root"),
+        result => result.context("/dev/console")?,
+    };
+    mount::attach(console, target, Path::new("/dev/console")).context("/dev/console")?;
+    Ok(pty)
+}
+
+// ------------------------------------------------------------------------------------------------- masks
+
+/// Covers paths with nothing: files with the host's /dev/null, directories with one empty read-only tmpfs, shared by all.
+fn mask(root: &Root, plan: &FilesystemPlan) -> Result<()> {
+    let mut empty: Option<OwnedFd> = None;
+    for path in &plan.masked {
+        let target = match mount::open_in_root(&root.tree, path, OFlag::O_PATH) {
+            Ok(target) => target,
+            Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
+            Err(error) => return Err(error).with_context(|| format!("masking {}", path.display())),
+        };
+        let cover = if !is(&fstat(&target)?, SFlag::S_IFDIR) {
+            null_of_the_host()?
+        } else if let Some(made) = &empty {
+            // It is attached already, and so may be copied.
+            mount::copy_of(made, Reach::One)?
+        } else {
+            let attributes = Attributes { set: Attributes::DATA_ONLY.set | libc::MOUNT_ATTR_RDONLY, clear: 0 };
+            let made = mount::create("tmpfs", "tmpfs", &[("size".into(), Some("0k".into()))], attributes)?;
+            empty.insert(made).try_clone()?
+        };
+        mount::attach(cover, target, path).with_context(|| format!("masking {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The host's null device: never the image's, which may be anything (CVE-2025-31133).
+fn null_of_the_host() -> Result<OwnedFd> {
+    let null = mount::copy(Path::new("/dev/null"), Reach::One).context("the host's /dev/null")?;
+    let found = fstat(&null)?;
+    if !is(&found, SFlag::S_IFCHR) || found.st_rdev != makedev(1, 3) {
+        bail!("the host's /dev/null is not the null device");
+    }
+    Ok(null)
+}
+
+fn make_read_only(root: &Root, path: &Path) -> Result<()> {
+    let held = match mount::open_in_root(&root.tree, path, OFlag::O_PATH) {
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+        result => result?,
+    };
+    let copy = mount::copy_of(&held, Reach::Tree)?;
+    mount::set_attributes(&copy, Attributes::READ_ONLY, Reach::Tree)?;
+    Ok(mount::attach(copy, held, path)?)
+}
+
+/// Opens a file below /proc for writing, in the proc that we made ourselves if the container has one, else in the host's;
+/// never by a path the image could have put something into (CVE-2019-16884, CVE-2025-52881).
+pub fn open_proc(root: Option<&Root>, path: &Path) -> Result<File> {
+    let host;
+    let proc = match root.and_then(|root| root.proc.as_ref()) {
+        Some(proc) => proc,
+        None => {
+            host =
+                open("/proc", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).context("/proc")?;
+            mount::check_type(&host, PROC, "/proc")?;
+            &host
+        }
+    };
+    // `self` is a symlink of the kernel's own making, and a plain one.
+    let file = mount::open_in_root(proc, path, OFlag::O_WRONLY).with_context(|| format!("/proc/{}", path.display()))?;
+    mount::check_type(&file, PROC, "/proc")?;
+    Ok(file.into())
+}
