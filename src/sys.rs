@@ -151,6 +151,32 @@ pub fn close_inherited(first: RawFd, last: RawFd) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first as u32, last as u32, 0) }).map(drop)
 }
 
+/// Lets go of this program's read-only pages, its own and its libraries' (madvise(2), `MADV_DONTNEED`): they stay in the
+/// page cache, and those that are needed again are mapped again when touched. Starting takes much more code than waiting.
+pub fn release_code() {
+    unsafe extern "C" fn release(object: *mut libc::dl_phdr_info, _: usize, _: *mut c_void) -> c_int {
+        // SAFETY: the dynamic linker (or libc, in a static program) passes a valid object for the time of this call.
+        let object = unsafe { &*object };
+        if object.dlpi_phdr.is_null() {
+            return 0;
+        }
+        // SAFETY: dlpi_phdr points to dlpi_phnum headers.
+        let headers = unsafe { std::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum)) };
+        // Whole pages only, and only segments that nobody may write: relocated data lies in a writable one.
+        for header in headers.iter().filter(|h| h.p_type == libc::PT_LOAD && h.p_flags & libc::PF_W == 0) {
+            let start = (object.dlpi_addr + header.p_vaddr) & !0xfff;
+            let end = (object.dlpi_addr + header.p_vaddr + header.p_memsz) & !0xfff;
+            if end > start {
+                // SAFETY: the pages are a private mapping of a file, never written, so the file brings back the same.
+                unsafe { libc::madvise(start as *mut c_void, (end - start) as usize, libc::MADV_DONTNEED) };
+            }
+        }
+        0
+    }
+    // SAFETY: the callback keeps nothing of what it is shown.
+    unsafe { libc::dl_iterate_phdr(Some(release), std::ptr::null_mut()) };
+}
+
 /// How many seconds local time is ahead of UTC at `seconds` since 1970 (localtime_r(3)); 0 if that cannot be told.
 pub fn local_offset(seconds: i64) -> i64 {
     // SAFETY: an all-zero tm is valid, and localtime_r fills it.

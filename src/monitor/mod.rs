@@ -186,6 +186,8 @@ fn signals() -> nix::Result<SignalFd> {
 
 /// From a container that exists to the end of all.
 fn run(config: &MonitorConfig, mut watch: Watch, mut report: Report) -> Result<()> {
+    // From here on we mostly wait; the code that brought us here need not stay in memory.
+    sys::release_code();
     let exit = watch.until_the_end(&report)?;
     let oom = watch.memory.look();
     let record = exit::record(exit, oom, watch.timed_out);
