@@ -156,7 +156,9 @@ fn begin(config: &MonitorConfig, report: &mut Report) -> Result<Option<Watch>> {
         timed_out: false,
         held: is_exec && config.foreground,
     };
-    watch.log.keep(Stream::Stderr, &said);
+    if !said.is_empty() {
+        watch.log.keep(Stream::Stderr, &said);
+    }
     Ok(Some(watch))
 }
 
