@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use anyhow::Result;
 use clap::{ArgAction, ArgMatches, Command};
 
-use crate::cli::{Context, Verb, doctor, exec, help, ps, remove, run, start, stop};
+use crate::cli::{Context, Verb, doctor, exec, help, info, ps, remove, run, start, stop};
 
 /// A row of the table.
 pub struct Row {
@@ -48,6 +48,8 @@ pub static ROWS: &[Row] = &[
     row::<remove::Exists>(&["container exists"], "Tell by the exit status whether there is such a container"),
     row::<ps::Ps>(&["ps", "container ls", "container list", "container ps"], "List containers"),
     row::<doctor::Doctor>(&["doctor"], "Tell whether this machine can run containers, and what cures it"),
+    row::<info::Info>(&["info", "system info"], "Describe the machine, the store and the programs"),
+    row::<info::Version>(&["version"], "Tell the version"),
 ];
 
 /// The groups, and what each is for.

@@ -14,6 +14,7 @@ pub mod events;
 pub mod failure;
 pub mod follow;
 pub mod image;
+pub mod info;
 pub mod lifecycle;
 pub mod logs;
 pub mod network;

@@ -58,6 +58,11 @@ pub struct Endpoint {
 }
 
 impl Registries {
+    /// The registries in which a short name is looked for, in order.
+    pub fn search(&self) -> &[String] {
+        self.unqualified_search_registries.as_deref().unwrap_or_default()
+    }
+
     /// Reads the files of this user and machine. `$CONTAINERS_REGISTRIES_CONF` names another one.
     pub fn load() -> Result<Self> {
         let home = env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
