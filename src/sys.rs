@@ -445,22 +445,21 @@ pub fn fsetxattr(fd: BorrowedFd, name: &OsStr, value: &[u8]) -> Result<()> {
     check(c_long::from(call)).map(drop)
 }
 
-/// The names of the extended attributes of `path`, without following it if it is a symbolic link (llistxattr(2)).
-pub fn llistxattr(path: &Path) -> Result<Vec<OsString>> {
-    let path = c_path(path)?;
+/// The names of the extended attributes of an open file or directory (flistxattr(2)).
+pub fn flistxattr(fd: BorrowedFd) -> Result<Vec<OsString>> {
     let bytes = measured(|buffer, size| {
         // SAFETY: the kernel writes at most `size` bytes, which the buffer has; a null buffer comes with size 0.
-        unsafe { libc::llistxattr(path.as_ptr(), buffer.cast(), size) }
+        unsafe { libc::flistxattr(fd.as_raw_fd(), buffer.cast(), size) }
     })?;
     Ok(bytes.split(|b| *b == 0).filter(|name| !name.is_empty()).map(|name| OsStr::from_bytes(name).into()).collect())
 }
 
-/// The value of an extended attribute of `path`, without following it if it is a symbolic link (lgetxattr(2)).
-pub fn lgetxattr(path: &Path, name: &OsStr) -> Result<Vec<u8>> {
-    let (path, name) = (c_path(path)?, c_string(name.as_bytes())?);
+/// The value of an extended attribute of an open file or directory (fgetxattr(2)).
+pub fn fgetxattr(fd: BorrowedFd, name: &OsStr) -> Result<Vec<u8>> {
+    let name = c_string(name.as_bytes())?;
     measured(|buffer, size| {
         // SAFETY: the kernel writes at most `size` bytes, which the buffer has; a null buffer comes with size 0.
-        unsafe { libc::lgetxattr(path.as_ptr(), name.as_ptr(), buffer.cast(), size) }
+        unsafe { libc::fgetxattr(fd.as_raw_fd(), name.as_ptr(), buffer.cast(), size) }
     })
 }
 

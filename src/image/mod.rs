@@ -9,8 +9,10 @@
 //! layer) and its layers (compressed tar files). Nothing here knows what a container is, or whose directories it is
 //! given; the engine does.
 
+pub mod archive;
 #[cfg(feature = "registry")]
 pub mod auth;
+pub mod compose;
 pub mod digest;
 pub mod layer;
 pub mod layout;

@@ -9,9 +9,11 @@
 
 mod compression;
 mod ids;
+mod pack;
 mod tar;
 mod tree;
 mod unpack;
+mod write;
 
 use std::collections::HashSet;
 use std::fs::{self, File, Permissions};
@@ -33,8 +35,11 @@ use crate::trace::{self, Topic};
 
 pub use compression::{Compression, decompress};
 pub use ids::Ids;
+pub use pack::{Source, pack};
+pub use tar::{Entry, Kind, Reader};
 pub use tree::{names, remove_all};
 pub use unpack::{OPAQUE, Unpacked, unpack};
+pub use write::Writer;
 
 const TEMPORARY: &str = "tmp-";
 const REMOVED: &str = "removed-";

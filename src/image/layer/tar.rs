@@ -119,6 +119,18 @@ impl<R: BufRead> Reader<R> {
         Ok(true)
     }
 
+    /// Reads some of the current entry's bytes; 0 at their end.
+    pub fn read_data(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let room = usize::try_from(self.rest).map_or(buffer.len(), |rest| rest.min(buffer.len()));
+        if room == 0 {
+            return Ok(0);
+        }
+        let read = self.input.read(&mut buffer[..room])?;
+        ensure!(read > 0, "the archive ends in the middle of a file");
+        self.rest -= read as u64;
+        Ok(read)
+    }
+
     /// Reads what is behind the end mark, so that the input's digest covers everything.
     pub fn drain(mut self) -> Result<R> {
         loop {

@@ -1,6 +1,7 @@
 //! Layers that strangers might send, made by hand: a tar file is only headers and bytes.
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 
 use super::*;
@@ -103,8 +104,12 @@ impl World {
     }
 
     fn is_opaque(&self, path: &str) -> bool {
-        sys::lgetxattr(&self.root.join(path), OPAQUE.as_ref()).is_ok_and(|value| value == b"y")
+        attribute(&self.root.join(path), OPAQUE).is_some_and(|value| value == b"y")
     }
+}
+
+fn attribute(path: &Path, name: &str) -> Option<Vec<u8>> {
+    sys::fgetxattr(File::open(path).ok()?.as_fd(), name.as_ref()).ok()
 }
 
 fn root() -> bool {
@@ -240,9 +245,10 @@ fn an_image_cannot_give_orders_to_overlay() {
     ]);
     tar.add(b'5', "d", "", b"");
     world.unpack_tar(&tar).expect("unpacks");
-    let names = sys::llistxattr(&world.root.join("d")).expect("listed");
+    let path = world.root.join("d");
+    let names = sys::flistxattr(File::open(&path).expect("opens").as_fd()).expect("listed");
     assert_eq!(names, ["user.mine"]);
-    assert_eq!(sys::lgetxattr(&world.root.join("d"), "user.mine".as_ref()).expect("read"), b"kept\0binary");
+    assert_eq!(attribute(&path, "user.mine").as_deref(), Some(&b"kept\0binary"[..]));
 }
 
 #[test]
@@ -257,8 +263,7 @@ fn a_file_keeps_its_capability() {
     tar.pax(&[("SCHILY.xattr.security.capability", &capability)]);
     tar.add_as(b'0', "ping", "", b"x", 0o755, 1000);
     world.unpack_tar(&tar).expect("unpacks");
-    let kept = sys::lgetxattr(&world.root.join("ping"), "security.capability".as_ref()).expect("kept");
-    assert_eq!(kept, capability);
+    assert_eq!(attribute(&world.root.join("ping"), "security.capability").as_deref(), Some(&capability[..]));
     assert_eq!(world.stat("ping").uid(), 1000);
 }
 
@@ -363,4 +368,33 @@ fn ten_threads_that_want_one_layer_unpack_it_once() {
     in_threads(10, &[(); 10], |()| layers.unpack(File::open(&blob)?, id, id, &all())).expect("all succeed");
     assert_eq!(fs::read_dir(layers.path(id)).expect("read").count(), 50);
     assert_eq!(fs::metadata(layers.path(id)).expect("there").permissions().mode() & 0o7777, 0o755);
+}
+
+#[test]
+fn what_is_packed_unpacks_to_the_same() {
+    let world = world();
+    let long = format!("{}/{}", "d".repeat(120), "f".repeat(200));
+    let mut tar = Tar::default();
+    tar.add(b'5', "etc", "", b"").file("etc/.wh.passwd", b"").file("var/.wh..wh..opq", b"").file("var/new", b"x");
+    tar.pax(&[("path", long.as_bytes())]).file("cut", b"pax");
+    tar.pax(&[("SCHILY.xattr.user.mine", b"v")]).add_as(b'0', "bin/su", "", b"#!", 0o4755, 0);
+    tar.add(b'1', "bin/su2", "bin/su", b"").add(b'2', "link", &"t".repeat(150), b"").add(b'6', "pipe", "", b"");
+    world.unpack_tar(&tar).expect("unpacks");
+    let open = |path: &Path| OwnedFd::from(File::open(path).expect("opens"));
+    let packed = pack(open(&world.root), Source::Upper, &[], Vec::new()).expect("packs");
+    let again = world.outside.join("again");
+    fs::create_dir(&again).expect("made");
+    unpack(&packed[..], open(&again), &all()).expect("unpacks");
+    assert!(pack(open(&again), Source::Upper, &[], Vec::new()).expect("packs") == packed);
+    for (name, data) in [("etc/.wh.passwd", ""), ("var/.wh..wh..opq", ""), (long.as_str(), "pax")] {
+        let mut reader = tar::Reader::new(&packed[..]);
+        let found = std::iter::from_fn(|| reader.next_entry().expect("reads"))
+            .any(|entry| entry.path == Path::new(name) && entry.kind == tar::Kind::File(data.len() as u64));
+        assert!(found, "{name}");
+    }
+    let plain = pack(open(&world.root), Source::Plain, &["etc".into()], Vec::new()).expect("packs");
+    let mut reader = tar::Reader::new(&plain[..]);
+    let names: Vec<PathBuf> =
+        std::iter::from_fn(|| reader.next_entry().expect("reads")).map(|entry| entry.path).collect();
+    assert!(!names.iter().any(|name| name.starts_with("etc") || name.ends_with(".wh..wh..opq")), "{names:?}");
 }
