@@ -318,6 +318,104 @@ pub fn restore_sigpipe() -> Result<()> {
     if before == libc::SIG_ERR { Err(Errno::last()) } else { Ok(()) }
 }
 
+// ---------------------------------------------------------------------------------------------- bpf
+
+/// `union bpf_attr` of bpf(2), as the commands below use it; each uses the words that it is documented to use.
+#[repr(C)]
+#[derive(Default)]
+struct BpfLoad {
+    kind: u32,
+    count: u32,
+    instructions: u64,
+    licence: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct BpfAttach {
+    target: u32,
+    program: u32,
+    point: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct BpfQuery {
+    target: u32,
+    point: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    ids: u64,
+    count: u32,
+    padding: u32,
+}
+
+const BPF_PROG_LOAD: c_int = 5;
+const BPF_PROG_ATTACH: c_int = 8;
+const BPF_PROG_DETACH: c_int = 9;
+const BPF_PROG_GET_FD_BY_ID: c_int = 13;
+const BPF_PROG_QUERY: c_int = 16;
+const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
+const BPF_CGROUP_DEVICE: u32 = 6;
+const BPF_F_ALLOW_MULTI: u32 = 2;
+
+/// Loads a program of 8-byte instructions that says which devices a cgroup may use. `EINVAL` or `EACCES`: the kernel's
+/// verifier did not take it; `EPERM`: it takes `CAP_BPF` and `CAP_SYS_ADMIN` outside of any user namespace.
+pub fn bpf_load_device_filter(instructions: &[u64]) -> Result<OwnedFd> {
+    let load = BpfLoad {
+        kind: BPF_PROG_TYPE_CGROUP_DEVICE,
+        count: instructions.len() as u32,
+        instructions: instructions.as_ptr() as u64,
+        licence: c"Dual MIT/GPL".as_ptr() as u64,
+        ..BpfLoad::default()
+    };
+    // SAFETY: `count` instructions and the licence outlive the call, which only reads them and the structure.
+    check(unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const load, size_of::<BpfLoad>()) }).map(owned)
+}
+
+fn bpf_on_cgroup(command: c_int, cgroup: BorrowedFd, program: BorrowedFd, flags: u32) -> Result<()> {
+    let attach = BpfAttach {
+        target: cgroup.as_raw_fd() as u32,
+        program: program.as_raw_fd() as u32,
+        point: BPF_CGROUP_DEVICE,
+        flags,
+    };
+    // SAFETY: attach and detach read four words.
+    check(unsafe { libc::syscall(libc::SYS_bpf, command, &raw const attach, size_of::<BpfAttach>()) }).map(drop)
+}
+
+/// Lets a loaded device filter decide for a cgroup, together with those that are there already.
+pub fn bpf_attach_device_filter(cgroup: BorrowedFd, program: BorrowedFd) -> Result<()> {
+    bpf_on_cgroup(BPF_PROG_ATTACH, cgroup, program, BPF_F_ALLOW_MULTI)
+}
+
+/// Takes a device filter away from a cgroup.
+pub fn bpf_detach_device_filter(cgroup: BorrowedFd, program: BorrowedFd) -> Result<()> {
+    bpf_on_cgroup(BPF_PROG_DETACH, cgroup, program, 0)
+}
+
+/// The device filters that decide for a cgroup (up to 64).
+pub fn bpf_device_filters(cgroup: BorrowedFd) -> Result<Vec<OwnedFd>> {
+    let mut ids = [0u32; 64];
+    let mut query = BpfQuery {
+        target: cgroup.as_raw_fd() as u32,
+        point: BPF_CGROUP_DEVICE,
+        ids: ids.as_mut_ptr() as u64,
+        count: ids.len() as u32,
+        ..BpfQuery::default()
+    };
+    // SAFETY: the kernel writes at most `count` ids, and the count, into memory that outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY, &raw mut query, size_of::<BpfQuery>()) })?;
+    let ids = ids.iter().take(query.count as usize);
+    // SAFETY: the command reads the one word that it is given.
+    ids.map(|id| check(unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_GET_FD_BY_ID, &raw const *id, 4) }).map(owned))
+        .collect()
+}
+
 // ---------------------------------------------------------------------------------------------- mounts
 
 /// `struct mount_attr` of mount_setattr(2).

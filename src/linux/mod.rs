@@ -4,6 +4,8 @@
 //! book can use a mechanism by itself, and the engine's code stays free of system calls.
 
 pub mod caps;
+pub mod cgroup;
+pub mod dbus;
 pub mod idmap;
 pub mod ipc;
 pub mod mount;

@@ -99,7 +99,7 @@ fn counts(syscall: &Value, here: &Circumstances) -> Result<bool> {
         && strings(includes, "caps")?.iter().all(held)
         && young_enough(includes)?.unwrap_or(true)
         && !strings(excludes, "arches")?.contains(&machine)
-        && !strings(excludes, "caps")?.iter().any(|name| held(name))
+        && !strings(excludes, "caps")?.iter().any(held)
         && !young_enough(excludes)?.unwrap_or(false))
 }
 

@@ -123,11 +123,12 @@ fn a_refused_call_returns_its_errno_and_others_go_through() {
 
 #[test]
 fn every_comparison_is_of_all_64_bits() {
+    type Case = (Operator, fn(u64) -> bool);
     const LARGE: u64 = 0x5_0000_0007;
     // Values around LARGE that differ in the lower half, the upper half, or both, against each other.
     let values = [0, 7, 8, 0x4_ffff_ffff, 0x5_0000_0006, LARGE, 0x5_0000_0008, 0x6_0000_0000, 0x6_0000_0007, u64::MAX];
     let mask = 0xf_0000_000f;
-    let operators: [(Operator, fn(u64) -> bool); 7] = [
+    let operators: [Case; 7] = [
         (Operator::Equal, |a| a == LARGE),
         (Operator::NotEqual, |a| a != LARGE),
         (Operator::Less, |a| a < LARGE),
@@ -340,13 +341,14 @@ fn the_walls_of_the_default_profile_stand() {
 #[test]
 fn a_namespace_needs_sys_admin_whichever_way_it_is_asked_for() {
     const NEWUSER: u64 = libc::CLONE_NEWUSER as u64;
+    const SIGCHLD: u64 = libc::SIGCHLD as u64;
     let clone = |filter: &Filter, flags| verdict(filter, Architecture::NATIVE, "clone", [flags, 0, 0, 0, 0, 0]);
     let (plain, admin) = (profile(0), profile(bits(&["SYS_ADMIN"])));
     let threads = 0x003d_0f00; // what glibc's pthread_create asks for
     assert_eq!(clone(&plain, threads), ALLOWED);
-    assert_eq!(clone(&plain, NEWUSER | 17), refused(EPERM));
+    assert_eq!(clone(&plain, NEWUSER | SIGCHLD), refused(EPERM));
     assert_eq!(clone(&plain, NEWUSER | threads | 1 << 40), refused(EPERM));
-    assert_eq!(clone(&admin, NEWUSER | 17), ALLOWED);
+    assert_eq!(clone(&admin, NEWUSER | SIGCHLD), ALLOWED);
     for name in ["clone3", "unshare", "setns", "mount", "bpf", "fsopen"] {
         assert_eq!(verdict(&admin, Architecture::NATIVE, name, [0; 6]), ALLOWED, "{name}");
     }

@@ -1,0 +1,217 @@
+//! Limits, and the files that they are written to.
+//!
+//! The subtlety is who may set them. A file such as `memory.max` exists in a group only if the group above passes the
+//! controller on, and that one's above, up to the root; each step is a right that systemd or root must have given. A
+//! limit that cannot be set is an error that says where the way ends and what opens it: a container that was to be held
+//! to 64 MiB and silently is not would be worse than none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+
+use super::Cgroup;
+
+/// An upper bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// None: the kernel's word is `max`.
+    Max,
+    /// So many bytes, processes, microseconds.
+    At(u64),
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Max => f.write_str("max"),
+            Self::At(value) => value.fmt(f),
+        }
+    }
+}
+
+/// What a group may use. What is `None` stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// Bytes; above it the kernel reclaims, then kills.
+    pub memory_max: Option<Limit>,
+    /// Bytes that are not reclaimed while others have any to give.
+    pub memory_low: Option<u64>,
+    /// Bytes of swap, apart from memory.
+    pub swap_max: Option<Limit>,
+    /// When memory runs out, kill the whole group and not only its largest process.
+    pub oom_group: Option<bool>,
+    /// Processor time in microseconds (quota) of every so many (period). Without a period the kernel keeps the old one.
+    pub cpu_max: Option<(Limit, Option<u64>)>,
+    /// Microseconds that may be saved up from quiet periods.
+    pub cpu_burst: Option<u64>,
+    /// The share of a busy processor, 1 to 10000, usually 100.
+    pub cpu_weight: Option<u64>,
+    /// Run only when nobody else wants to.
+    pub cpu_idle: Option<bool>,
+    /// Processes and threads.
+    pub pids_max: Option<Limit>,
+    /// Which processors, as `0-3,5`.
+    pub cpuset_cpus: Option<String>,
+    /// Which memory nodes.
+    pub cpuset_mems: Option<String>,
+    /// The share of a busy disk, 1 to 10000.
+    pub io_weight: Option<u64>,
+    /// Lines of `io.max`: `8:0 rbps=1048576 wiops=100`.
+    pub io_max: Vec<String>,
+    /// Bytes of huge pages, by page size as the kernel writes it (`2MB`).
+    pub hugetlb_max: BTreeMap<String, Limit>,
+    /// Any other file of the group, as it is.
+    pub unified: BTreeMap<String, String>,
+}
+
+impl Resources {
+    /// The files to write, in order. (`unified` comes last: it was asked for by its very name.)
+    fn settings(&self) -> Vec<(String, String)> {
+        let mut settings: Vec<(String, String)> = Vec::new();
+        let mut add = |file: &str, value: Option<String>| settings.extend(value.map(|value| (file.into(), value)));
+        let flag = |flag: bool| u8::from(flag).to_string();
+        add("cpuset.cpus", self.cpuset_cpus.clone());
+        add("cpuset.mems", self.cpuset_mems.clone());
+        add("cpu.weight", self.cpu_weight.map(|weight| weight.to_string()));
+        add("cpu.idle", self.cpu_idle.map(flag));
+        add(
+            "cpu.max",
+            self.cpu_max.map(|(quota, period)| match period {
+                Some(period) => format!("{quota} {period}"),
+                None => quota.to_string(),
+            }),
+        );
+        add("cpu.max.burst", self.cpu_burst.map(|burst| burst.to_string()));
+        add("pids.max", self.pids_max.map(|limit| limit.to_string()));
+        add("memory.low", self.memory_low.map(|bytes| bytes.to_string()));
+        add("memory.max", self.memory_max.map(|limit| limit.to_string()));
+        add("memory.swap.max", self.swap_max.map(|limit| limit.to_string()));
+        add("memory.oom.group", self.oom_group.map(flag));
+        add("io.weight", self.io_weight.map(|weight| format!("default {weight}")));
+        for line in &self.io_max {
+            add("io.max", Some(line.clone()));
+        }
+        for (size, limit) in &self.hugetlb_max {
+            add(&format!("hugetlb.{size}.max"), Some(limit.to_string()));
+        }
+        for (file, value) in &self.unified {
+            add(file, Some(value.clone()));
+        }
+        settings
+    }
+
+    /// The controllers that these need.
+    pub fn controllers(&self) -> BTreeSet<String> {
+        let name = |(file, _): &(String, String)| file.split('.').next().unwrap_or_default().to_string();
+        self.settings().iter().map(name).filter(|name| name != "cgroup").collect()
+    }
+
+    /// Whether anything is asked for.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Cgroup {
+    /// Sets these limits, after opening the way for the controllers that they need.
+    ///
+    /// Errors: [`Unavailable`] if a controller cannot be had here; else what the kernel said of which file.
+    pub fn set(&self, resources: &Resources) -> Result<()> {
+        for file in resources.unified.keys() {
+            // A file of this very group: a slash would lead to another's.
+            if file.contains('/') || !file.contains('.') {
+                bail!("{file:?} is not a file of a cgroup");
+            }
+        }
+        let present = self.words("cgroup.controllers");
+        let missing: BTreeSet<String> = resources.controllers().difference(&present).cloned().collect();
+        if !missing.is_empty() {
+            self.pass_on(&missing)?;
+        }
+        for (file, value) in resources.settings() {
+            match self.write(&file, &value) {
+                Ok(()) => {}
+                // A kernel that accounts no swap has none to give.
+                Err(Errno::ENOENT) if file == "memory.swap.max" => {}
+                // The disk scheduler BFQ has weights of its own, and without either none is weighed against another.
+                Err(Errno::ENOENT) if file == "io.weight" => {
+                    let weight = value.trim_start_matches("default ");
+                    self.write("io.bfq.weight", weight)
+                        .context("setting a disk weight: no scheduler here weighs disks")?;
+                }
+                Err(errno) => return Err(errno).with_context(|| format!("setting {file} to {value:?}")),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A controller cannot be had in a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unavailable {
+    /// Its name.
+    pub controller: String,
+    /// The group that has it not to give.
+    pub group: String,
+    /// What would help.
+    pub cure: String,
+}
+
+impl Unavailable {
+    /// `target` was to get the controller, and `group` above it cannot pass it on: because the kernel said `errno`, or
+    /// because it has not got it itself.
+    pub(super) fn new(controller: &str, target: &Cgroup, group: &Cgroup, errno: Option<Errno>) -> Self {
+        let path = group.path().to_string_lossy();
+        let is_root = group.path().components().count() <= 1;
+        let below = target.path().to_string_lossy();
+        let user = below.split('/').find(|part| part.starts_with("user@"));
+        let cure = if group.hierarchy.is_hybrid() {
+            "this machine's controllers are bound to cgroup version 1; \
+             boot it with systemd.unified_cgroup_hierarchy=1"
+                .to_string()
+        } else if is_root && errno.is_none() {
+            format!("the kernel lacks it, or was booted with cgroup_disable={controller}")
+        } else if errno == Some(Errno::EBUSY) {
+            "processes live in that group; run podling from a unit with Delegate=yes, or use --cgroup-manager systemd"
+                .to_string()
+        } else if let Some(unit) = user {
+            format!(
+                "have it delegated: `systemctl edit {unit}` as root, with the lines \"[Service]\" and \
+                 \"Delegate=cpu cpuset io memory pids\", then log in again"
+            )
+        } else {
+            "have it delegated: run podling from a unit with Delegate=yes (systemd-run --user --scope -p Delegate=yes …), \
+             or use --cgroup-manager systemd"
+                .to_string()
+        };
+        Self { controller: controller.into(), group: path.into(), cure }
+    }
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { controller, group, cure } = self;
+        write!(f, "the cgroup controller {controller:?} is not available in {group}: {cure}")
+    }
+}
+
+impl std::error::Error for Unavailable {}
+
+/// From version 1's `cpu.shares` (2 to 262144, usually 1024) to `cpu.weight` (1 to 10000, usually 100).
+///
+/// Both ends and the middle must meet: 2 → 1, 1024 → 100, 262144 → 10000. A straight line cannot (it gives 39 for 1024,
+/// so an ordinary container got less than half of what an ordinary process gets); this curve, quadratic in the
+/// logarithms, is what runc and crun have agreed on since 2025.
+pub fn weight_from_shares(shares: u64) -> u64 {
+    if shares <= 2 {
+        return 1;
+    }
+    if shares >= 262_144 {
+        return 10_000;
+    }
+    let log = f64::from(shares as u32).log2();
+    let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
+    10f64.powf(exponent).ceil() as u64
+}

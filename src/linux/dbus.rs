@@ -1,0 +1,466 @@
+//! Enough of D-Bus to ask systemd for something: one call, its answer, the signals that come between.
+//!
+//! A message is a header and a body in one binary format: numbers at addresses that are multiples of their size, strings
+//! with a length before and a zero after, arrays with their length in bytes before; a signature (`sa(sv)`) tells the
+//! reader what follows. That is all a client needs. We write it ourselves, since the libraries bring threads or an
+//! executor along, which podling-runtime must not have, or say the wrong user.
+//!
+//! The subtlety is that user. A client says who it is, and the other side compares that with what the kernel says of the
+//! socket. Inside a user namespace we believe to be root, and the kernel tells the other side our uid outside. So we
+//! claim nothing: an empty claim (`AUTH EXTERNAL`, then an empty `DATA`) means "whoever the kernel says".
+//!
+//! The format is the D-Bus Specification's, "Message Protocol" and "Authentication Protocol".
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The longest message we are willing to read; systemd's answers are far shorter.
+const LONGEST: usize = 1 << 20;
+
+/// A value in a property list (a "variant": it carries its own signature).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Variant {
+    /// `s`
+    Text(String),
+    /// `b`
+    Bool(bool),
+    /// `t`
+    Number(u64),
+    /// `au`
+    Numbers(Vec<u32>),
+    /// `ay`
+    Bytes(Vec<u8>),
+}
+
+impl Variant {
+    fn signature(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "s",
+            Self::Bool(_) => "b",
+            Self::Number(_) => "t",
+            Self::Numbers(_) => "au",
+            Self::Bytes(_) => "ay",
+        }
+    }
+}
+
+/// The arguments of a call, as they are put together.
+#[derive(Debug, Default)]
+pub struct Body {
+    signature: String,
+    bytes: Vec<u8>,
+}
+
+impl Body {
+    /// Adds a string.
+    pub fn text(mut self, text: &str) -> Self {
+        self.signature.push('s');
+        put_text(&mut self.bytes, text);
+        self
+    }
+
+    /// Adds a truth value.
+    pub fn flag(mut self, flag: bool) -> Self {
+        self.signature.push('b');
+        put_number(&mut self.bytes, u32::from(flag));
+        self
+    }
+
+    /// Adds a list of names and values.
+    pub fn properties(mut self, properties: &[(&str, Variant)]) -> Self {
+        self.signature.push_str("a(sv)");
+        put_array(&mut self.bytes, 8, |bytes| {
+            for (name, value) in properties {
+                pad(bytes, 8);
+                put_text(bytes, name);
+                put_variant(bytes, value);
+            }
+        });
+        self
+    }
+
+    /// Adds an empty list whose elements would be of this type, a structure.
+    pub fn nothing(mut self, element: &str) -> Self {
+        self.signature.push('a');
+        self.signature.push_str(element);
+        put_array(&mut self.bytes, 8, |_| ());
+        self
+    }
+}
+
+/// An answer or a signal.
+#[derive(Debug)]
+pub struct Message {
+    kind: u8,
+    /// Of an answer: the call's number.
+    reply_to: u32,
+    /// Of a signal: its name.
+    pub member: String,
+    error: String,
+    body: Vec<u8>,
+}
+
+const CALL: u8 = 1;
+const RETURN: u8 = 2;
+const ERROR: u8 = 3;
+const SIGNAL: u8 = 4;
+
+impl Message {
+    /// Reads the body from its beginning.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader { bytes: &self.body, at: 0 }
+    }
+}
+
+/// An error that the other side answered.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Its kind: `org.freedesktop.systemd1.NoSuchUnit`.
+    pub name: String,
+    /// In words.
+    pub text: String,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.text.is_empty() { &self.name } else { &self.text })
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Connection {
+    stream: UnixStream,
+    serial: u32,
+    /// Signals that came while we waited for an answer.
+    signals: Vec<Message>,
+}
+
+impl Connection {
+    /// Connects to the socket at `path` and says that we are who the kernel says we are.
+    pub fn open(path: &Path) -> Result<Self> {
+        let stream = UnixStream::connect(path).with_context(|| format!("connecting to {}", path.display()))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let mut connection = Self { stream, serial: 0, signals: Vec::new() };
+        connection.authenticate().with_context(|| format!("introducing ourselves at {}", path.display()))?;
+        Ok(connection)
+    }
+
+    fn authenticate(&mut self) -> Result<()> {
+        self.stream.write_all(b"\0AUTH EXTERNAL\r\n")?;
+        let answer = self.line()?;
+        if !answer.starts_with("DATA") {
+            bail!("the answer was {answer:?}");
+        }
+        self.stream.write_all(b"DATA\r\n")?;
+        let answer = self.line()?;
+        if !answer.starts_with("OK") {
+            bail!("the answer was {answer:?}");
+        }
+        Ok(self.stream.write_all(b"BEGIN\r\n")?)
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut line = Vec::new();
+        // Byte by byte: what follows the line belongs to nobody yet.
+        while !line.ends_with(b"\r\n") && line.len() < 512 {
+            let mut byte = [0];
+            self.stream.read_exact(&mut byte)?;
+            line.push(byte[0]);
+        }
+        Ok(String::from_utf8_lossy(&line).trim_end().into())
+    }
+
+    /// Calls `interface.member` of the object `path` of `destination`, and waits for the answer.
+    ///
+    /// Errors: [`Refusal`] if the other side said no.
+    pub fn call(
+        &mut self,
+        destination: &str,
+        path: &str,
+        interface: &str,
+        member: &str,
+        body: Body,
+    ) -> Result<Message> {
+        self.serial += 1;
+        let mut message = vec![b'l', CALL, 0, 1];
+        put_number(&mut message, body.bytes.len() as u32);
+        put_number(&mut message, self.serial);
+        put_array(&mut message, 8, |bytes| {
+            for (field, signature, value) in [
+                (1, "o", path),
+                (2, "s", interface),
+                (3, "s", member),
+                (6, "s", destination),
+                (8, "g", &body.signature),
+            ] {
+                if value.is_empty() {
+                    continue;
+                }
+                pad(bytes, 8);
+                bytes.push(field);
+                put_signature(bytes, signature);
+                if signature == "g" { put_signature(bytes, value) } else { put_text(bytes, value) }
+            }
+        });
+        pad(&mut message, 8);
+        message.extend(body.bytes);
+        self.stream.write_all(&message).with_context(|| format!("calling {member}"))?;
+        loop {
+            let answer = self.receive().with_context(|| format!("waiting for the answer to {member}"))?;
+            match answer.kind {
+                RETURN if answer.reply_to == self.serial => return Ok(answer),
+                ERROR if answer.reply_to == self.serial => {
+                    let text = answer.reader().text().unwrap_or_default();
+                    return Err(Refusal { name: answer.error, text }.into());
+                }
+                SIGNAL => self.signals.push(answer),
+                _ => {}
+            }
+        }
+    }
+
+    /// The next signal.
+    pub fn signal(&mut self) -> Result<Message> {
+        if !self.signals.is_empty() {
+            return Ok(self.signals.remove(0));
+        }
+        loop {
+            let message = self.receive().context("waiting for a signal")?;
+            if message.kind == SIGNAL {
+                return Ok(message);
+            }
+        }
+    }
+
+    fn receive(&mut self) -> Result<Message> {
+        let mut head = [0; 16];
+        self.stream.read_exact(&mut head)?;
+        if head[0] != b'l' {
+            bail!("a message in the other byte order");
+        }
+        let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]) as usize;
+        let (body_length, fields_length) = (word(4), word(12));
+        let fields_padded = fields_length.next_multiple_of(8);
+        if body_length > LONGEST || fields_length > LONGEST {
+            bail!("a message of {} bytes", body_length + fields_length);
+        }
+        let mut rest = vec![0; fields_padded + body_length];
+        self.stream.read_exact(&mut rest)?;
+        let body = rest.split_off(fields_padded);
+
+        let mut message = Message { kind: head[1], reply_to: 0, member: String::new(), error: String::new(), body };
+        let mut fields = Reader { bytes: &rest[..fields_length], at: 0 };
+        while fields.at < fields_length {
+            fields.align(8);
+            let field = fields.byte()?;
+            let signature = fields.signature()?;
+            match (field, signature.as_str()) {
+                (5, "u") => message.reply_to = fields.number()?,
+                (3, "s") => message.member = fields.text()?,
+                (4, "s") => message.error = fields.text()?,
+                (_, "s" | "o") => drop(fields.text()?),
+                (_, "g") => drop(fields.signature()?),
+                (_, "u") => drop(fields.number()?),
+                (_, other) => bail!("a header field of type {other:?}"),
+            }
+        }
+        Ok(message)
+    }
+}
+
+/// Reads values one after the other. The caller knows their types.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn align(&mut self, to: usize) {
+        self.at = self.at.next_multiple_of(to);
+    }
+
+    fn take(&mut self, length: usize) -> Result<&[u8]> {
+        let end = self.at.checked_add(length).filter(|&end| end <= self.bytes.len());
+        let Some(end) = end else { bail!("a message that ends too early") };
+        let taken = &self.bytes[self.at..end];
+        self.at = end;
+        Ok(taken)
+    }
+
+    fn byte(&mut self) -> Result<u8> {
+        Ok(self.take(1)?[0])
+    }
+
+    /// A `u`.
+    pub fn number(&mut self) -> Result<u32> {
+        self.align(4);
+        let bytes = self.take(4)?;
+        Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+    }
+
+    /// An `s` or `o`.
+    pub fn text(&mut self) -> Result<String> {
+        let length = self.number()? as usize;
+        let text = String::from_utf8_lossy(self.take(length)?).into_owned();
+        self.take(1)?;
+        Ok(text)
+    }
+
+    fn signature(&mut self) -> Result<String> {
+        let length = usize::from(self.byte()?);
+        let text = String::from_utf8_lossy(self.take(length)?).into_owned();
+        self.take(1)?;
+        Ok(text)
+    }
+}
+
+fn pad(bytes: &mut Vec<u8>, to: usize) {
+    bytes.resize(bytes.len().next_multiple_of(to), 0);
+}
+
+fn put_number(bytes: &mut Vec<u8>, number: u32) {
+    pad(bytes, 4);
+    bytes.extend(number.to_le_bytes());
+}
+
+fn put_text(bytes: &mut Vec<u8>, text: &str) {
+    put_number(bytes, text.len() as u32);
+    bytes.extend(text.as_bytes());
+    bytes.push(0);
+}
+
+fn put_signature(bytes: &mut Vec<u8>, signature: &str) {
+    bytes.push(signature.len() as u8);
+    bytes.extend(signature.as_bytes());
+    bytes.push(0);
+}
+
+/// An array whose elements are aligned to `alignment`. Its length counts neither itself nor the padding that follows it.
+fn put_array(bytes: &mut Vec<u8>, alignment: usize, elements: impl FnOnce(&mut Vec<u8>)) {
+    put_number(bytes, 0);
+    let length_at = bytes.len() - 4;
+    pad(bytes, alignment);
+    let begin = bytes.len();
+    elements(bytes);
+    let length = (bytes.len() - begin) as u32;
+    bytes[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+fn put_variant(bytes: &mut Vec<u8>, value: &Variant) {
+    put_signature(bytes, value.signature());
+    match value {
+        Variant::Text(text) => put_text(bytes, text),
+        Variant::Bool(flag) => put_number(bytes, u32::from(*flag)),
+        Variant::Number(number) => {
+            pad(bytes, 8);
+            bytes.extend(number.to_le_bytes());
+        }
+        Variant::Numbers(numbers) => put_array(bytes, 4, |bytes| {
+            for number in numbers {
+                put_number(bytes, *number);
+            }
+        }),
+        Variant::Bytes(all) => put_array(bytes, 1, |bytes| bytes.extend(all)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The other end of a connection, past the introduction.
+    fn pair() -> (Connection, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().expect("a socket pair");
+        (Connection { stream: ours, serial: 0, signals: Vec::new() }, theirs)
+    }
+
+    fn reply(kind: u8, fields: &[(u8, &str, &str)], to: u32, body: &[u8]) -> Vec<u8> {
+        let mut message = vec![b'l', kind, 0, 1];
+        put_number(&mut message, body.len() as u32);
+        put_number(&mut message, 1);
+        put_array(&mut message, 8, |bytes| {
+            bytes.push(5);
+            put_signature(bytes, "u");
+            put_number(bytes, to);
+            for (field, signature, value) in fields {
+                pad(bytes, 8);
+                bytes.push(*field);
+                put_signature(bytes, signature);
+                put_text(bytes, value);
+            }
+        });
+        pad(&mut message, 8);
+        message.extend(body);
+        message
+    }
+
+    #[test]
+    fn an_answer_is_told_from_signals_that_come_before_it() {
+        let (mut ours, mut theirs) = pair();
+        let mut word = Vec::new();
+        put_text(&mut word, "done");
+        theirs.write_all(&reply(SIGNAL, &[(3, "s", "JobRemoved")], 0, &word)).expect("writing");
+        theirs.write_all(&reply(RETURN, &[], 99, &[])).expect("writing");
+        theirs.write_all(&reply(RETURN, &[], 1, &word)).expect("writing");
+        let answer = ours.call("a.b", "/a", "a.b", "Start", Body::default().text("x")).expect("an answer");
+        assert_eq!(answer.reader().text().expect("a string"), "done");
+        assert_eq!(ours.signal().expect("a signal").member, "JobRemoved");
+    }
+
+    #[test]
+    fn a_refusal_keeps_its_name_and_words() {
+        let (mut ours, mut theirs) = pair();
+        let mut word = Vec::new();
+        put_text(&mut word, "Unit x not loaded.");
+        theirs.write_all(&reply(ERROR, &[(4, "s", "systemd1.NoSuchUnit")], 1, &word)).expect("writing");
+        let error = ours.call("a.b", "/a", "a.b", "Stop", Body::default()).expect_err("refused");
+        let refusal = error.downcast_ref::<Refusal>().expect("a refusal");
+        assert_eq!((refusal.name.as_str(), refusal.text.as_str()), ("systemd1.NoSuchUnit", "Unit x not loaded."));
+    }
+
+    #[test]
+    fn a_body_is_laid_out_as_the_specification_says() {
+        let body = Body::default().text("ab").properties(&[("T", Variant::Number(7))]);
+        assert_eq!(body.signature, "sa(sv)");
+        let expected = [
+            2, 0, 0, 0, b'a', b'b', 0, 0, // "ab", padded
+            24, 0, 0, 0, 0, 0, 0, 0, // the array's length, and padding to its first element
+            1, 0, 0, 0, b'T', 0, 1, b't', 0, 0, 0, 0, 0, 0, 0, 0, // "T", the signature "t", padding
+            7, 0, 0, 0, 0, 0, 0, 0,
+        ];
+        assert_eq!(body.bytes, expected);
+    }
+
+    #[test]
+    fn garbage_is_an_error_and_no_panic() {
+        for garbage in
+            [&b"B\x02\0\x01\0\0\0\0\0\0\0\0\0\0\0\0"[..], b"l\x02\0\x01\xff\xff\xff\xff\0\0\0\0\0\0\0\0", b"l\x02"]
+        {
+            let (mut ours, mut theirs) = pair();
+            theirs.write_all(garbage).expect("writing");
+            drop(theirs);
+            assert!(ours.signal().is_err(), "{garbage:?}");
+        }
+        // A header that promises a longer string than it holds.
+        let (mut ours, mut theirs) = pair();
+        let mut lie = vec![b'l', SIGNAL, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 8, 0, 0, 0];
+        lie.extend([3, 1, b's', 0, 0xff, 0xff, 0, 0]);
+        theirs.write_all(&lie).expect("writing");
+        assert_eq!(
+            format!("{:#}", ours.signal().expect_err("a lie")),
+            "waiting for a signal: a message that ends too early"
+        );
+    }
+}
