@@ -116,4 +116,3 @@ impl Progress for Watch {
 }
 
 // Until the engine speaks of image::Progress itself.
-impl crate::engine::image::Progress for Watch {}

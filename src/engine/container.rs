@@ -374,7 +374,12 @@ impl Container {
 
 /// The live monitor whose files are in `directory`: `monitor.pid` holds "PID START_TIME".
 pub(super) fn monitor_in(directory: &std::path::Path) -> Option<Process> {
-    let said = fs::read_to_string(directory.join("monitor.pid")).ok()?;
+    process_in(&directory.join("monitor.pid"))
+}
+
+/// The live process that a file names: "PID START_TIME".
+pub(super) fn process_in(file: &std::path::Path) -> Option<Process> {
+    let said = fs::read_to_string(file).ok()?;
     let mut words = said.split_ascii_whitespace().map(str::parse::<u64>);
     let (pid, start_time) = (words.next()?.ok()?, words.next()?.ok()?);
     let process = Process { pid: i32::try_from(pid).ok()?, start_time };

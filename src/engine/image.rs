@@ -1,4 +1,109 @@
 //! Images as the engine uses them: found by name, pulled as the policy says, unpacked into `layers/`.
+//!
+//! Must run inside the user namespace: the files of a layer get the owners that the container will see.
 
-/// Whoever watches a pull. (Becomes `crate::image::Progress` when that lands.)
-pub trait Progress: Sync {}
+use anyhow::{Context, Result, bail};
+use oci_spec::image::Config;
+
+use super::Engine;
+use super::failure::Failure;
+use super::request::PullPolicy;
+use crate::image::layer::InUse;
+use crate::image::layout::NotFound;
+use crate::image::platform::Platform;
+use crate::image::registry::Access;
+use crate::image::{Layers, Layout, LoadedImage, pull};
+pub use crate::image::{Progress, progress::Silent};
+
+/// An image that is here, unpacked.
+pub struct Resolved {
+    /// Hex of its config's digest.
+    pub id: String,
+    /// The name it was asked by, in full; the id if it was asked by id.
+    pub name: String,
+    /// Chain ids, the top layer first.
+    pub layers: Vec<String>,
+    /// What it says about running it.
+    pub config: Config,
+    /// Nobody removes its layers while this lives.
+    pub in_use: InUse,
+}
+
+impl Engine {
+    /// The images.
+    pub fn layout(&self) -> Result<Layout> {
+        Layout::open(&self.paths.images())
+    }
+
+    /// The unpacked layers.
+    pub fn layers(&self) -> Result<Layers> {
+        Layers::open(&self.paths.layers())
+    }
+
+    /// Finds an image, pulls it if the policy says so, and unpacks what of it is not unpacked yet.
+    pub fn resolve(
+        &self,
+        name: &str,
+        policy: PullPolicy,
+        platform: Option<&str>,
+        progress: &dyn Progress,
+    ) -> Result<Resolved> {
+        let layout = self.layout()?;
+        let image = self.find_or_pull(&layout, name, policy, platform, progress)?;
+        let layers = self.layers()?;
+        let in_use = layers.ensure(&layout, &image, progress)?;
+        let known = image.names.iter().find(|known| is_asked(known, name)).map(ToString::to_string);
+        let config = image.config.config().clone().unwrap_or_default();
+        let chain_ids = image.layers.iter().rev().map(|layer| layer.chain_id.hex()).collect();
+        let name = known.or_else(|| image.names.first().map(ToString::to_string)).unwrap_or_else(|| image.id.clone());
+        Ok(Resolved { name, id: image.id, layers: chain_ids, config, in_use })
+    }
+
+    fn find_or_pull(
+        &self,
+        layout: &Layout,
+        name: &str,
+        policy: PullPolicy,
+        platform: Option<&str>,
+        progress: &dyn Progress,
+    ) -> Result<LoadedImage> {
+        let here = match layout.find(name) {
+            Ok(image) => Some(image),
+            Err(error) if error.downcast_ref::<NotFound>().is_some() => None,
+            Err(error) => return Err(error),
+        };
+        // Asked by id, there is nothing a registry could be asked for.
+        let by_id = here.as_ref().is_some_and(|image| !image.names.iter().any(|known| is_asked(known, name)));
+        match (policy, here) {
+            (PullPolicy::Missing | PullPolicy::Never, Some(image)) => return Ok(image),
+            (_, Some(image)) if by_id => return Ok(image),
+            (PullPolicy::Never, None) => bail!(Failure::NoSuchImage(name.into())),
+            (PullPolicy::Newer, Some(image)) => {
+                return Ok(self.pull(layout, name, platform, progress).unwrap_or(image));
+            }
+            _ => {}
+        }
+        self.pull(layout, name, platform, progress)
+    }
+
+    fn pull(
+        &self,
+        layout: &Layout,
+        name: &str,
+        platform: Option<&str>,
+        progress: &dyn Progress,
+    ) -> Result<LoadedImage> {
+        let platform = match platform {
+            Some(said) => said.parse().with_context(|| format!("--platform {said}"))?,
+            None => Platform::of_this_machine(),
+        };
+        pull::pull(layout, name, &platform, &Access::load()?, progress)
+    }
+}
+
+/// Whether a stored name is what a person means by `typed` (it may lack the registry, or the tag).
+fn is_asked(known: &crate::image::Reference, typed: &str) -> bool {
+    let full = known.to_string();
+    let bare = full.strip_suffix(":latest").unwrap_or(&full);
+    [full.as_str(), bare].iter().any(|name| *name == typed || name.ends_with(&format!("/{typed}")))
+}

@@ -6,8 +6,7 @@ use anyhow::{Result, bail};
 
 use super::Engine;
 use super::container::Container;
-use super::image::Progress;
-use super::request::{ContainerRequest, ExecRequest};
+use super::request::ExecRequest;
 use crate::handover::ExitRecord;
 
 /// Whether and how the caller's own streams are joined to the container's.
@@ -44,11 +43,6 @@ pub struct Removal {
 }
 
 impl Engine {
-    /// Makes a container, pulling its image if the request says so.
-    pub fn create(&self, _request: &ContainerRequest, _progress: &dyn Progress) -> Result<Container> {
-        bail!("create is not built yet")
-    }
-
     /// Starts a container; with `attach`, in the foreground until it ends.
     pub fn start(&self, _container: &Container, _attach: Option<&AttachRequest>) -> Result<Option<Outcome>> {
         bail!("start is not built yet")

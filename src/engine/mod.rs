@@ -8,6 +8,7 @@
 
 pub mod attach;
 pub mod container;
+mod create;
 pub mod detach;
 pub mod doctor;
 pub mod events;
@@ -17,10 +18,16 @@ pub mod image;
 pub mod info;
 pub mod lifecycle;
 pub mod logs;
+mod mapping;
+pub mod names;
 pub mod network;
 pub mod request;
+mod rootfs;
+pub mod spec;
 pub mod store;
+pub mod userns;
 pub mod volume;
+mod volume_fill;
 pub mod when;
 
 use std::ffi::OsString;
@@ -174,6 +181,20 @@ impl Engine {
         }
     }
 
+    /// Who makes cgroups: as asked; systemd where it runs and can be asked; else we.
+    pub fn cgroup_manager(&self) -> CgroupManager {
+        if let Some(asked) = self.options.cgroup_manager {
+            return asked;
+        }
+        let systemd = Path::new("/run/systemd/system").exists()
+            && match self.owner {
+                Owner::Root => true,
+                // The user's own systemd listens on his bus.
+                Owner::User { uid, .. } => Path::new(&format!("/run/user/{uid}/bus")).exists(),
+            };
+        if systemd { CgroupManager::Systemd } else { CgroupManager::Cgroupfs }
+    }
+
     /// The monitor's program.
     pub fn monitor_program(&self) -> Result<PathBuf> {
         companion("podling-monitor", "PODLING_MONITOR")
@@ -259,4 +280,9 @@ pub(crate) fn in_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path)
         .map(|directory| directory.join(name))
         .find(|file| fs::metadata(file).is_ok_and(|it| it.is_file() && it.mode() & 0o111 != 0))
+}
+
+/// The time, as files and people have it.
+pub(crate) fn now() -> String {
+    jiff::Timestamp::now().to_string()
 }

@@ -1,0 +1,77 @@
+//! The container's root directory: layers below, its own on top, mounted where only those see it who must.
+//!
+//! The overlay is mounted in the mount namespace that this command made for itself. The monitor is born into it and keeps
+//! it; when the monitor goes, the kernel unmounts. Nothing to clean up is the strongest answer to "who cleans up?".
+
+use std::ffi::CString;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+
+use super::Engine;
+use super::container::{Container, Root};
+use super::store::make_private;
+use crate::linux::overlay::{self, Writable};
+
+impl Engine {
+    /// Mounts the container's root file system in this process's own mount namespace ([`Engine::enter`] first), and
+    /// says where. Not for one that is mounted elsewhere: two overlays must not share an upper directory; see
+    /// [`Engine::root_of`].
+    pub fn mount(&self, container: &Container) -> Result<PathBuf> {
+        let target = container.rootfs();
+        if let Root::Image { layers, .. } = &container.config.root {
+            let (upper, work) = (container.upper(), container.data.join("work"));
+            self.mount_layers(layers, Some(Writable { upper: &upper, work: &work }), &target)?;
+        }
+        Ok(target)
+    }
+
+    /// Where this process can reach the container's root file system: through its process if it runs, else mounted here.
+    pub fn root_of(&self, container: &Container) -> Result<PathBuf> {
+        self.enter(Some(container))?;
+        match container.process() {
+            Some(process) => Ok(format!("/proc/{}/root", process.pid).into()),
+            None => self.mount(container),
+        }
+    }
+
+    /// Undoes [`Engine::mount`] in this process's mount namespace.
+    pub fn unmount(&self, container: &Container) {
+        if let Root::Image { .. } = container.config.root
+            && let Ok(path) = CString::new(container.rootfs().as_os_str().as_bytes())
+        {
+            let _ = nix::mount::umount2(path.as_c_str(), nix::mount::MntFlags::MNT_DETACH);
+        }
+    }
+
+    pub(super) fn mount_layers(&self, layers: &[String], writable: Option<Writable>, target: &Path) -> Result<()> {
+        make_private(target)?;
+        let lowers: Vec<PathBuf> = layers.iter().map(|layer| self.paths.layers().join(layer)).collect();
+        match overlay::mount(&lowers, writable, target) {
+            Err(error) if is_missing(&error) => {
+                let gone = lowers.iter().find(|lower| !lower.exists());
+                Err(error).context(match gone {
+                    Some(layer) => format!("layer {} is gone; pull the image again", layer.display()),
+                    None => "mounting the root file system".into(),
+                })
+            }
+            other => other.context("mounting the root file system"),
+        }
+    }
+}
+
+fn is_missing(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<Errno>() == Some(&Errno::ENOENT))
+}
+
+/// Removes a tree, whatever modes its directories have.
+pub(super) fn remove_tree(tree: &Path) -> Result<()> {
+    match fs::remove_dir_all(tree) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("removing {}", tree.display())),
+    }
+}

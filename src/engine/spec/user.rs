@@ -1,0 +1,147 @@
+//! Who the process is: `--user name:group`, looked up in the root file system's own /etc/passwd and /etc/group.
+//!
+//! The files belong to the image, so they are opened inside the root whatever links they are, read to a bounded length,
+//! and parsed strictly: a number too large or a field too few is an error, not uid 0.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use nix::fcntl::OFlag;
+
+use crate::engine::failure::Failure;
+use crate::linux::mount;
+
+/// Whom the process runs as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// uid inside.
+    pub uid: u32,
+    /// gid inside.
+    pub gid: u32,
+    /// Further groups.
+    pub groups: Vec<u32>,
+    /// Its home directory; / if the image does not know the user.
+    pub home: String,
+}
+
+/// The most of /etc/passwd or /etc/group that is read.
+const FILE_MAX: u64 = 4 << 20;
+
+/// Resolves `asked` (`user`, `user:group`, `uid`, `uid:gid`, or nothing for root) and the groups beside it.
+pub fn resolve(root: impl AsFd, asked: &str, more_groups: &[String]) -> Result<User> {
+    let passwd = read(&root, "/etc/passwd")?;
+    let group = read(&root, "/etc/group")?;
+    look_up(&passwd, &group, asked, more_groups)
+}
+
+fn look_up(passwd: &str, group: &str, asked: &str, more_groups: &[String]) -> Result<User> {
+    let (user, asked_group) = match asked.split_once(':') {
+        Some((user, group)) if !group.contains(':') => (user, Some(group).filter(|group| !group.is_empty())),
+        Some(_) => bail!(Failure::Invalid(format!("{asked:?} is not user[:group]"))),
+        None => (asked, None),
+    };
+    let user = if user.is_empty() { "0" } else { user };
+    let number = number(user)?;
+    let entry = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| {
+        fields.len() >= 6 && (fields[0] == user || number.is_some_and(|uid| fields[2].parse() == Ok(uid)))
+    });
+    let (name, uid, primary, home) = match (&entry, number) {
+        (Some(fields), _) => {
+            let id = |field: &str| {
+                field.parse::<u32>().with_context(|| format!("the image's /etc/passwd: {field:?} is no id"))
+            };
+            (fields[0], id(fields[2])?, id(fields[3])?, fields[5])
+        }
+        (None, Some(uid)) => ("", uid, 0, "/"),
+        (None, None) => {
+            bail!(Failure::Invalid(format!("unable to find user {user}: no matching entries in passwd file")))
+        }
+    };
+    let gid = asked_group.map_or(Ok(primary), |asked| group_id(group, asked))?;
+    let mut groups = Vec::new();
+    // A group named on purpose replaces the user's own list, as in Docker.
+    if asked_group.is_none() && !name.is_empty() {
+        for fields in group.lines().map(|line| line.split(':').collect::<Vec<_>>()) {
+            if let [_, _, id, members] = fields[..]
+                && members.split(',').any(|member| member == name)
+                && let Ok(id) = id.parse()
+            {
+                groups.push(id);
+            }
+        }
+    }
+    for asked in more_groups {
+        groups.push(group_id(group, asked)?);
+    }
+    groups.retain(|other| *other != gid);
+    groups.sort_unstable();
+    groups.dedup();
+    let home = if home.is_empty() { "/" } else { home };
+    Ok(User { uid, gid, groups, home: home.into() })
+}
+
+fn group_id(group: &str, asked: &str) -> Result<u32> {
+    let number = number(asked)?;
+    group
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.len() >= 3 && fields[0] == asked)
+        .and_then(|fields| fields[2].parse().ok())
+        .or(number)
+        .with_context(|| Failure::Invalid(format!("unable to find group {asked}: no matching entries in group file")))
+}
+
+/// A number, if the word is one; a number no id can be is an error.
+fn number(word: &str) -> Result<Option<u32>> {
+    if !word.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(None);
+    }
+    match word.parse::<u32>() {
+        Ok(id) if id <= i32::MAX as u32 => Ok(Some(id)),
+        _ => bail!(Failure::Invalid(format!("{word} is too large for a user or group id"))),
+    }
+}
+
+fn read(root: impl AsFd, path: &str) -> Result<String> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let Ok(file) = mount::open_in_root(root, Path::new(path), flags) else { return Ok(String::new()) };
+    let file = File::from(file);
+    if !file.metadata()?.is_file() {
+        bail!("the image's {path} is not a file");
+    }
+    let mut text = Vec::new();
+    file.take(FILE_MAX).read_to_end(&mut text).with_context(|| format!("reading the image's {path}"))?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\nbad:x:99999999999:0::/:\n";
+    const GROUP: &str = "root:x:0:\nann:x:1000:\naudio:x:29:bob,ann\nvideo:x:44:\n";
+
+    fn told(asked: &str) -> Result<(u32, u32, Vec<u32>, String)> {
+        look_up(PASSWD, GROUP, asked, &[]).map(|user| (user.uid, user.gid, user.groups, user.home))
+    }
+
+    #[test]
+    fn users_are_found_by_name_and_number() {
+        assert_eq!(told("").expect("root"), (0, 0, vec![], "/root".into()));
+        assert_eq!(told("ann").expect("ann"), (1000, 1000, vec![29], "/home/ann".into()));
+        assert_eq!(told("1000").expect("1000"), (1000, 1000, vec![29], "/home/ann".into()));
+        assert_eq!(told("ann:video").expect("ann:video"), (1000, 44, vec![], "/home/ann".into()));
+        assert_eq!(told("5:6").expect("5:6"), (5, 6, vec![], "/".into()));
+        assert_eq!(look_up(PASSWD, GROUP, "5", &["audio".into()]).expect("5").groups, [29]);
+    }
+
+    #[test]
+    fn nothing_misread_becomes_root() {
+        for asked in ["nobody", "1:2:3", "bad", "4294967296", "-1", "ann:none", "99999999999"] {
+            assert!(told(asked).is_err(), "{asked:?} is nobody");
+        }
+    }
+}
