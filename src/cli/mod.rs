@@ -21,6 +21,7 @@ pub mod filter;
 pub mod format;
 mod globals;
 mod help;
+mod images;
 mod info;
 pub mod progress;
 mod ps;

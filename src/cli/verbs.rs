@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use anyhow::Result;
 use clap::{ArgAction, ArgMatches, Command};
 
-use crate::cli::{Context, Verb, doctor, exec, help, info, ps, remove, run, start, stop};
+use crate::cli::{Context, Verb, doctor, exec, help, images, info, ps, remove, run, start, stop};
 
 /// A row of the table.
 pub struct Row {
@@ -46,6 +46,19 @@ pub static ROWS: &[Row] = &[
     row::<remove::Prune>(&["container prune"], "Remove all containers that do not run"),
     row::<remove::Cleanup>(&["container cleanup"], "Tidy up after containers that have ended"),
     row::<remove::Exists>(&["container exists"], "Tell by the exit status whether there is such a container"),
+    row::<images::list::Images>(&["images", "image ls", "image list"], "List images"),
+    row::<images::registry::Pull>(&["pull", "image pull"], "Fetch images from a registry"),
+    row::<images::registry::Push>(&["push", "image push"], "Send an image to a registry"),
+    row::<images::registry::Login>(&["login"], "Store credentials for a registry"),
+    row::<images::registry::Logout>(&["logout"], "Forget credentials for a registry"),
+    row::<images::names::Tag>(&["tag", "image tag"], "Give an image further names"),
+    row::<images::names::Untag>(&["untag", "image untag"], "Take names from an image"),
+    row::<images::names::Exists>(&["image exists"], "Tell by the exit status whether there is such an image"),
+    row::<images::remove::Remove>(&["rmi", "image rm"], "Remove images"),
+    row::<images::remove::Prune>(&["image prune"], "Remove images that nothing needs"),
+    row::<images::tell::Inspect>(&["image inspect"], "Tell all about images"),
+    row::<images::tell::History>(&["history", "image history"], "Tell how an image was made"),
+    row::<images::tell::Tree>(&["image tree"], "Show the layers of an image"),
     row::<ps::Ps>(&["ps", "container ls", "container list", "container ps"], "List containers"),
     row::<doctor::Doctor>(&["doctor"], "Tell whether this machine can run containers, and what cures it"),
     row::<info::Info>(&["info", "system info"], "Describe the machine, the store and the programs"),
@@ -91,12 +104,12 @@ pub fn find(words: &mut Vec<OsString>) -> Option<Entry> {
 pub fn command(entry: &Entry) -> Command {
     let command = Command::new(entry.path)
         .bin_name(format!("podling {}", entry.path))
-        .about(entry.verb.about)
         .no_binary_name(true)
         .args_override_self(true)
         .disable_help_flag(true);
-    let command = shorten((entry.verb.build)(command));
-    let help = clap::Arg::new("help").long("help").help("Print this help").action(ArgAction::Help);
+    // The struct's own comment is for who reads the source.
+    let command = shorten((entry.verb.build)(command)).about(entry.verb.about).long_about(None);
+    let help = clap::Arg::new("help").long("help").help("Print this help").action(ArgAction::Help).help_heading(None);
     // `run -h NAME` is the host's name; elsewhere -h is help.
     let taken = command.get_arguments().any(|argument| argument.get_short() == Some('h'));
     command.arg(if taken { help } else { help.short('h') })

@@ -17,7 +17,7 @@ use clap::Args;
 
 use crate::engine::request::{ContainerRequest, Source};
 
-pub use life::{ImageFlags, signal};
+pub use life::{ImageFlags, chosen, platform, pull_policy, signal};
 
 /// Everything that `run` and `create` have in common.
 #[derive(Debug, Args)]
@@ -38,10 +38,10 @@ pub struct ContainerFlags {
     image: ImageFlags,
 
     /// Image to run
-    #[arg(value_name = "IMAGE", required = true)]
+    #[arg(value_name = "IMAGE", required = true, help_heading = None::<&str>)]
     source: String,
     /// Program and arguments, instead of the image's own
-    #[arg(value_name = "COMMAND", trailing_var_arg = true, num_args = 0..)]
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, num_args = 0.., help_heading = None::<&str>)]
     command: Vec<String>,
 }
 

@@ -15,6 +15,7 @@
 mod adding;
 mod collect;
 mod images;
+mod size;
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
