@@ -4,9 +4,10 @@
 //! client is input; a client that ends its side of the connection ends the container's input. Whoever comes late gets
 //! what comes from then on. One packet is ours alone, the last: how the container ended.
 //!
-//! A slow client must not stop the container, with one exception. Whoever started the container in the foreground wants
-//! all of its output, and wants it to wait, as `program | less` waits: that client's full queue stops our reading. It is
-//! known by its pid, which the kernel tells. Any other client's packets are dropped while its queue is full.
+//! A client that is slower than the container holds it back, as a pipe would: nothing is lost. One that does not read at
+//! all for a while does not: its packets are dropped until it reads again. The exception is whoever started the container
+//! in the foreground, who wants it to wait, as `program | less` waits. That client is known by its pid, which the kernel
+//! tells.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -15,6 +16,7 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::unistd::Pid;
@@ -26,6 +28,8 @@ use crate::linux::poll::PollFlags;
 
 /// How much may wait for one client, beside what the kernel keeps for it.
 const QUEUE_MAX: usize = 64 * 1024;
+/// How long a client may hold the container back without reading anything.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The socket and who is connected to it.
 pub struct Clients {
@@ -42,6 +46,8 @@ struct Client {
     /// Packets that the kernel had no room for.
     queue: VecDeque<Vec<u8>>,
     queued: usize,
+    /// Since when the kernel has had no room for it, if it has none.
+    stuck: Option<Instant>,
     /// It has sent input.
     typed: bool,
     /// It has ended its side.
@@ -77,9 +83,16 @@ impl Clients {
         while let Ok((stream, _)) = listener.accept() {
             if stream.set_nonblocking(true).is_ok() {
                 let foreground = self.caller.is_some() && ipc::peer(&stream).ok() == self.caller;
-                let (queue, queued) = (VecDeque::new(), 0);
-                let client = Client { stream, foreground, queue, queued, typed: false, ended: false, gone: false };
-                self.connected.push(client);
+                self.connected.push(Client {
+                    stream,
+                    foreground,
+                    queue: VecDeque::new(),
+                    queued: 0,
+                    stuck: None,
+                    typed: false,
+                    ended: false,
+                    gone: false,
+                });
             }
         }
     }
@@ -89,9 +102,15 @@ impl Clients {
         self.connected.iter().any(|client| client.foreground)
     }
 
-    /// Whether output may be read: it may not while the foreground's client has more than enough.
+    /// Whether output may be read: it may not while a client holds the container back.
     pub fn has_room(&self) -> bool {
-        !self.connected.iter().any(|client| client.foreground && client.queued >= QUEUE_MAX)
+        !self.connected.iter().any(Client::holds_back)
+    }
+
+    /// When [`Self::has_room`] may change by itself.
+    pub fn deadline(&self) -> Option<Instant> {
+        let holding = self.connected.iter().filter(|client| client.holds_back() && !client.foreground);
+        holding.filter_map(|client| client.stuck).min().map(|since| since + PATIENCE)
     }
 
     /// Each client's descriptor, and what to wait for; with `input`, also for what it types.
@@ -108,7 +127,7 @@ impl Clients {
     pub fn output(&mut self, stream: Stream, framed: &mut [u8]) {
         framed[0] = if stream == Stream::Stdout { packet::STDOUT } else { packet::STDERR };
         for client in &mut self.connected {
-            if client.foreground || client.queued < QUEUE_MAX {
+            if !client.is_stalled() {
                 client.send(framed);
             }
         }
@@ -187,6 +206,19 @@ impl Clients {
 }
 
 impl Client {
+    fn is_full(&self) -> bool {
+        self.queued >= QUEUE_MAX
+    }
+
+    /// It is full and has not read anything for too long.
+    fn is_stalled(&self) -> bool {
+        !self.foreground && self.is_full() && self.stuck.is_some_and(|since| since.elapsed() >= PATIENCE)
+    }
+
+    fn holds_back(&self) -> bool {
+        self.is_full() && !self.is_stalled()
+    }
+
     fn send(&mut self, packet: &[u8]) {
         if self.queue.is_empty() {
             match self.stream.write(packet) {
@@ -198,6 +230,7 @@ impl Client {
                 }
             }
         }
+        self.stuck.get_or_insert_with(Instant::now);
         self.queued += packet.len();
         self.queue.push_back(packet.to_vec());
     }
@@ -208,6 +241,7 @@ impl Client {
                 Ok(_) => {
                     self.queued -= packet.len();
                     self.queue.pop_front();
+                    self.stuck = Some(Instant::now());
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(_) => {
@@ -218,6 +252,7 @@ impl Client {
             }
         }
         self.queue = VecDeque::new();
+        self.stuck = None;
     }
 }
 

@@ -5,7 +5,7 @@
 //! what comes there is the runtime's; if it fails, that is the message.
 
 use std::fs;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,7 @@ use crate::linux::ipc::{self, SockType};
 use crate::linux::poll::{PollFlags, Wanted};
 use crate::linux::process::{Process, Signal};
 use crate::linux::pty;
+use crate::sys;
 use crate::trace::{self, Topic};
 
 /// How much of the runtime's complaints is kept.
@@ -78,7 +79,11 @@ pub fn run(config: &MonitorConfig, streams: &mut Streams, ends: ChildEnds, signa
                 Source::Complaint => {
                     gather(streams, &mut buffer, &mut said);
                 }
-                Source::Console => master = console.as_ref().and_then(Console::receive).or(master),
+                Source::Console => {
+                    if let Some(received) = console.as_ref().and_then(Console::receive) {
+                        master = Some(sized(received, config.terminal_size));
+                    }
+                }
                 Source::Signal => forward(signals, &runtime),
             }
         }
@@ -90,7 +95,8 @@ pub fn run(config: &MonitorConfig, streams: &mut Streams, ends: ChildEnds, signa
         return Ok(Outcome::Failed(StartReport::Failed { message: message(&said), status }));
     }
     if let Some(console) = &console {
-        let master = master.or_else(|| console.receive()).context("the runtime sent no terminal")?;
+        let late = || console.receive().map(|master| sized(master, config.terminal_size));
+        let master = master.or_else(late).context("the runtime sent no terminal")?;
         streams.adopt_terminal(master)?;
         streams.close_stderr();
     }
@@ -102,6 +108,14 @@ pub fn run(config: &MonitorConfig, streams: &mut Streams, ends: ChildEnds, signa
         trace::ask(Topic::Process, "pidfd_open", format_args!("{pid}"), || Process::open(Pid::from_raw(pid)))?
             .with_context(|| format!("process {pid} is not ours"))?;
     Ok(Outcome::Created(process, said))
+}
+
+/// Gives a terminal its first size: at once, since the program of an exec session may already be asking for it.
+fn sized(master: OwnedFd, size: Option<(u16, u16)>) -> OwnedFd {
+    if let Some((rows, columns)) = size {
+        let _ = sys::set_window_size(master.as_fd(), rows, columns);
+    }
+    master
 }
 
 /// The OCI command line.
@@ -195,7 +209,7 @@ impl Console {
     }
 
     /// The terminal, if the runtime has sent it.
-    fn receive(&self) -> Option<std::os::fd::OwnedFd> {
+    fn receive(&self) -> Option<OwnedFd> {
         let (stream, _) = self.listener.accept().ok()?;
         pty::receive(&stream).ok().flatten()
     }

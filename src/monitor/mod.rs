@@ -135,9 +135,6 @@ fn begin(config: &MonitorConfig, report: &mut Report) -> Result<Option<Watch>> {
             return failed.map(|_| None);
         }
     };
-    if let Some((rows, columns)) = config.terminal_size {
-        streams.resize(rows, columns);
-    }
     report.say(&StartReport::Created { pid: process.pid().as_raw() });
     if !config.foreground {
         report.close();

@@ -68,7 +68,7 @@ impl Watch {
             if self.held && self.clients.has_foreground() {
                 self.held = false;
             }
-            let next = [self.deadline, self.streams.deadline()].into_iter().flatten().min();
+            let next = [self.deadline, self.streams.deadline(), self.clients.deadline()].into_iter().flatten().min();
             let mut ended = false;
             for (source, events) in self.wanted(report).wait(next)? {
                 ended |= source == Source::Process;
