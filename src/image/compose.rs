@@ -119,12 +119,33 @@ pub fn layer_of(
     source: Source,
     skip: &[std::path::PathBuf],
 ) -> Result<StoredLayer> {
-    store_layer(adding, |out| pack(directory, source, skip, out).map(drop))
+    store_layer(adding, Compressed::Gzip, |out| pack(directory, source, skip, out).map(drop))
 }
 
-/// Stores a layer whose tar file `fill` writes, gzip-compressed.
-pub fn store_layer(adding: &Adding, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<StoredLayer> {
-    let gzip = GzEncoder::new(adding.writer()?, flate2::Compression::new(5));
+/// How a layer made here is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compressed {
+    /// With gzip, which everybody reads.
+    Gzip,
+    /// Not: it will hardly travel.
+    Not,
+}
+
+/// Stores a layer whose tar file `fill` writes.
+pub fn store_layer(
+    adding: &Adding,
+    compressed: Compressed,
+    fill: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<StoredLayer> {
+    let blob = adding.writer()?;
+    if compressed == Compressed::Not {
+        let mut tar = std::io::BufWriter::with_capacity(256 << 10, blob);
+        fill(&mut tar)?;
+        let blob = tar.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        let (diff_id, size) = blob.finish(None)?;
+        return Ok(StoredLayer { descriptor: Descriptor::new(MediaType::ImageLayer, size, diff_id), diff_id });
+    }
+    let gzip = GzEncoder::new(blob, flate2::Compression::new(5));
     let mut tar = Hashing::new(std::io::BufWriter::with_capacity(256 << 10, gzip));
     fill(&mut tar)?;
     let (diff_id, _, buffered) = tar.finish();
@@ -143,7 +164,7 @@ pub fn import(
     name: Option<&Reference>,
 ) -> Result<LoadedImage> {
     let mut input = super::layer::decompress(tarball)?;
-    let layer = store_layer(adding, |out| {
+    let layer = store_layer(adding, Compressed::Gzip, |out| {
         let mut first = [0; 512];
         let mut have = 0;
         while have < first.len() {

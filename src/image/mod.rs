@@ -14,6 +14,7 @@ pub mod archive;
 pub mod auth;
 pub mod compose;
 pub mod digest;
+pub mod host_tools;
 pub mod layer;
 pub mod layout;
 pub mod platform;

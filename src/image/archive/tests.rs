@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::*;
-use crate::image::compose::{Composition, import, store_layer};
+use crate::image::compose::{Composition, Compressed, import, store_layer};
 use crate::image::layer::Writer;
 use crate::image::platform::Platform;
 use crate::image::{Layout, LoadedImage, Reference};
@@ -27,7 +27,7 @@ fn make(layout: &Layout) -> LoadedImage {
     let adding = layout.adding().expect("adding");
     let mut composition = Composition::empty(&Platform::of_this_machine());
     for file in ["one", "two"] {
-        let layer = store_layer(&adding, |out| {
+        let layer = store_layer(&adding, Compressed::Gzip, |out| {
             let mut writer = Writer::new(out);
             writer.file(file, file.as_bytes())?;
             writer.finish().map(drop)
