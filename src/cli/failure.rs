@@ -49,13 +49,20 @@ pub fn report(error: &Error) -> i32 {
         return 141;
     }
     let text = format!("{error:#}");
-    let line = text.trim_end().replace('\n', "; ");
+    let line = without_numbers(&text.trim_end().replace('\n', "; "));
     let mut lines = format!("Error: {line}\n");
     if let Some(hint) = error.chain().find_map(|cause| cause.downcast_ref::<Hinted>()) {
         lines.push_str(&format!("hint: {}\n", hint.hint));
     }
     let _ = io::stderr().write_all(lines.as_bytes());
     crate::engine::failure::status(error)
+}
+
+/// The standard library adds `(os error 2)` to what the system says; the words are enough.
+fn without_numbers(line: &str) -> String {
+    let mut parts = line.split(" (os error ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |line, part| line + part.split_once(')').map_or(part, |(_, rest)| rest))
 }
 
 /// Prints to standard output; someone who stops reading is an error like any other.
@@ -110,7 +117,6 @@ pub fn one_line(error: &clap::Error, path: &str) -> Error {
             if why.contains("invalid digit") || why.contains("cannot parse integer") {
                 why = "expected a whole number".into();
             }
-            let why = why.split(" (os error").next().unwrap_or_default();
             format!("invalid value {value:?} for {flag}: {why}")
         }
         Kind::ArgumentConflict => {

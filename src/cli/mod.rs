@@ -16,6 +16,7 @@
 
 mod doctor;
 mod exec;
+mod export;
 pub mod failure;
 pub mod filter;
 pub mod format;

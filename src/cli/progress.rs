@@ -114,5 +114,3 @@ impl Progress for Watch {
         }
     }
 }
-
-// Until the engine speaks of image::Progress itself.

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use anyhow::Result;
 use clap::{ArgAction, ArgMatches, Command};
 
-use crate::cli::{Context, Verb, doctor, exec, help, images, info, ps, remove, run, start, stop};
+use crate::cli::{Context, Verb, doctor, exec, export, help, images, info, ps, remove, run, start, stop};
 
 /// A row of the table.
 pub struct Row {
@@ -59,6 +59,11 @@ pub static ROWS: &[Row] = &[
     row::<images::tell::Inspect>(&["image inspect"], "Tell all about images"),
     row::<images::tell::History>(&["history", "image history"], "Tell how an image was made"),
     row::<images::tell::Tree>(&["image tree"], "Show the layers of an image"),
+    row::<images::archive::Save>(&["save", "image save"], "Write images to an archive"),
+    row::<images::archive::Load>(&["load", "image load"], "Read images from an archive"),
+    row::<images::archive::Import>(&["import", "image import"], "Make an image of a tar file"),
+    row::<export::Export>(&["export", "container export"], "Write a container's files to a tar file"),
+    row::<export::Commit>(&["commit", "container commit"], "Make an image of a container's changes"),
     row::<ps::Ps>(&["ps", "container ls", "container list", "container ps"], "List containers"),
     row::<doctor::Doctor>(&["doctor"], "Tell whether this machine can run containers, and what cures it"),
     row::<info::Info>(&["info", "system info"], "Describe the machine, the store and the programs"),

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{created, layout, short};
+use super::{created, short};
 use crate::cli::failure::hinted;
 use crate::cli::filter::{labelled, moment, pattern};
 use crate::cli::format::{self, Listing, human};
@@ -68,7 +68,7 @@ impl Line {
 impl Verb for Images {
     fn run(self, context: &Context) -> Result<i32> {
         let engine = context.engine()?;
-        let layout = layout(&engine)?;
+        let layout = engine.layout()?;
         let mut images = layout.images()?;
         retain(&layout, &mut images, &self.filter)?;
         let mut lines = Vec::new();

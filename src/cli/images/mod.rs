@@ -1,5 +1,6 @@
 //! The verbs about images.
 
+pub mod archive;
 pub mod list;
 pub mod names;
 pub mod registry;
@@ -12,12 +13,7 @@ use crate::engine::Engine;
 use crate::engine::container::Root;
 use crate::image::layout::NotFound;
 use crate::image::platform::Platform;
-use crate::image::{Layers, Layout, LoadedImage, Progress};
-
-/// The store of images.
-pub fn layout(engine: &Engine) -> Result<Layout> {
-    Layout::open(&engine.paths.images())
-}
+use crate::image::{Layout, LoadedImage, Progress};
 
 /// Whether an error says that there is no such image.
 pub fn is_missing(error: &anyhow::Error) -> bool {
@@ -48,5 +44,5 @@ pub fn platform(said: Option<&str>) -> Result<Platform> {
 
 /// Unpacks an image's layers, so that a later `run` finds them, and so that trouble with ids is met now.
 pub fn unpack(engine: &Engine, layout: &Layout, image: &LoadedImage, progress: &dyn Progress) -> Result<()> {
-    Layers::open(&engine.paths.layers())?.ensure(layout, image, progress).map(drop)
+    engine.layers()?.ensure(layout, image, progress).map(drop)
 }

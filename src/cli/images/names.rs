@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use clap::Args;
 
-use super::{is_missing, layout};
+use super::is_missing;
 use crate::cli::{Context, Verb};
 use crate::image::Reference;
 use crate::image::reference::LOCALHOST;
@@ -31,7 +31,7 @@ pub fn given(text: &str) -> Result<Reference> {
 impl Verb for Tag {
     fn run(self, context: &Context) -> Result<i32> {
         let names = self.names.iter().map(|name| given(name)).collect::<Result<Vec<_>>>()?;
-        let layout = layout(&context.engine()?)?;
+        let layout = context.engine()?.layout()?;
         let image = layout.find(&self.image)?;
         for name in &names {
             layout.tag(&image, name)?;
@@ -53,7 +53,7 @@ pub struct Untag {
 
 impl Verb for Untag {
     fn run(self, context: &Context) -> Result<i32> {
-        let layout = layout(&context.engine()?)?;
+        let layout = context.engine()?.layout()?;
         let image = layout.find(&self.image)?;
         let mut names = Vec::new();
         for typed in &self.names {
@@ -79,7 +79,7 @@ pub struct Exists {
 
 impl Verb for Exists {
     fn run(self, context: &Context) -> Result<i32> {
-        match layout(&context.engine()?)?.find(&self.image) {
+        match context.engine()?.layout()?.find(&self.image) {
             Ok(_) => Ok(0),
             Err(error) if is_missing(&error) => Ok(1),
             Err(error) => Err(error),

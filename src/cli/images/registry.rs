@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use super::layout;
 use crate::cli::progress::Watch;
 use crate::cli::request::{chosen, platform, pull_policy};
 use crate::cli::{Context, Verb, failure};
@@ -84,7 +83,9 @@ pub struct Pull {
 impl Verb for Pull {
     fn run(self, context: &Context) -> Result<i32> {
         let engine = context.engine()?;
-        let layout = layout(&engine)?;
+        // Before anything is fetched: unpacking needs the user's ids, and threads may not change namespaces.
+        engine.enter(None)?;
+        let layout = engine.layout()?;
         let access = self.reach.access()?;
         let platform = chosen(self.os, self.arch, self.variant).or(self.platform);
         let platform = super::platform(platform.as_deref())?;
@@ -152,7 +153,7 @@ pub struct Push {
 
 impl Verb for Push {
     fn run(self, context: &Context) -> Result<i32> {
-        let layout = layout(&context.engine()?)?;
+        let layout = context.engine()?.layout()?;
         let image = layout.find(&self.image)?;
         let name = match &self.destination {
             Some(to) => to.strip_prefix("docker://").unwrap_or(to).parse::<Reference>()?,

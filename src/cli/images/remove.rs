@@ -8,13 +8,13 @@ use std::collections::HashSet;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use super::{is_missing, layout, used_by};
+use super::{is_missing, used_by};
 use crate::cli::remove::agreed;
 use crate::cli::{Context, Verb, failure};
 use crate::engine::Engine;
 use crate::engine::container::{MountSource, Root};
 use crate::engine::lifecycle::Removal;
-use crate::image::{Digest, Layers, Layout, LoadedImage};
+use crate::image::{Digest, Layout, LoadedImage};
 
 /// podling rmi
 #[derive(Debug, Args)]
@@ -39,7 +39,9 @@ pub struct Remove {
 impl Verb for Remove {
     fn run(self, context: &Context) -> Result<i32> {
         let engine = context.engine()?;
-        let layout = layout(&engine)?;
+        // A user's layers belong to ids that only his user namespace has.
+        engine.enter(None)?;
+        let layout = engine.layout()?;
         let mut removal = Work { engine: &engine, layout: &layout, force: self.force, said: String::new() };
         let mut status = 0;
         let mut note = |result: Result<()>, ignore: bool| match result {
@@ -156,7 +158,7 @@ pub fn sweep(engine: &Engine, layout: &Layout) -> Result<()> {
             }
         }
     }
-    Layers::open(&directory)?.remove_unused(&keep)?;
+    engine.layers()?.remove_unused(&keep)?;
     Ok(())
 }
 
@@ -187,7 +189,9 @@ impl Verb for Prune {
             return Ok(0);
         }
         let engine = context.engine()?;
-        let layout = layout(&engine)?;
+        // A user's layers belong to ids that only his user namespace has.
+        engine.enter(None)?;
+        let layout = engine.layout()?;
         let mut images = layout.images()?;
         super::list::retain(&layout, &mut images, &self.filter)?;
         let mut removal = Work { engine: &engine, layout: &layout, force: false, said: String::new() };

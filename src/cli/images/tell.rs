@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{created, layout, short};
+use super::{created, short};
 use crate::cli::format::{self, Listing, human};
 use crate::cli::{Context, Verb, failure};
 use crate::image::{Layout, LoadedImage, Reference};
@@ -23,7 +23,7 @@ pub struct Inspect {
 impl Verb for Inspect {
     fn run(self, context: &Context) -> Result<i32> {
         let engine = context.engine()?;
-        let layout = layout(&engine)?;
+        let layout = engine.layout()?;
         let mut found = Vec::new();
         let mut status = 0;
         for typed in &self.images {
@@ -111,7 +111,7 @@ pub struct History {
 
 impl Verb for History {
     fn run(self, context: &Context) -> Result<i32> {
-        let layout = layout(&context.engine()?)?;
+        let layout = context.engine()?.layout()?;
         let image = layout.find(&self.image)?;
         let steps = steps(&layout, &image);
         let id = |at: usize| match (at, self.no_trunc) {
@@ -213,7 +213,7 @@ pub struct Tree {
 
 impl Verb for Tree {
     fn run(self, context: &Context) -> Result<i32> {
-        let layout = layout(&context.engine()?)?;
+        let layout = context.engine()?.layout()?;
         let image = layout.find(&self.image)?;
         let names: Vec<_> = image.names.iter().map(Reference::to_string).collect();
         let mut text = format!(

@@ -1,0 +1,107 @@
+//! `export` and `commit`: a container's files, as a tar file or as an image.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use crate::cli::images::archive::{output, part};
+use crate::cli::{Context, Verb, failure};
+use crate::engine::lifecycle::CommitRequest;
+use crate::image::compose::open_directory;
+use crate::image::layer::{Source, pack};
+
+/// podling export
+#[derive(Debug, Args)]
+pub struct Export {
+    /// Write to a file (standard output)
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Container, by name or by the beginning of its id
+    #[arg(value_name = "CONTAINER")]
+    container: String,
+}
+
+impl Verb for Export {
+    fn run(self, context: &Context) -> Result<i32> {
+        let engine = context.engine()?;
+        let container = engine.container(&self.container)?;
+        let part = self.output.as_deref().map(part);
+        let out: Box<dyn Write> = match &part {
+            Some(path) => {
+                let file = File::create(path).with_context(|| format!("writing {}", path.display()))?;
+                Box::new(BufWriter::new(file))
+            }
+            None => Box::new(output()?),
+        };
+        engine.enter(Some(&container))?;
+        // The monitor's mount namespace shows the root without what is mounted in it (/proc, volumes), which is not the
+        // container's to give away: those directories stay, empty.
+        let root = match container.monitor() {
+            Some(monitor) => format!("/proc/{}/root{}", monitor.pid, container.rootfs().display()).into(),
+            None => engine.mount(&container)?,
+        };
+        let packed = pack(open_directory(&root)?, Source::Plain, &[], out).and_then(|mut out| Ok(out.flush()?));
+        if let (Some(part), Some(path)) = (&part, &self.output) {
+            if packed.is_err() {
+                let _ = std::fs::remove_file(part);
+            } else {
+                std::fs::rename(part, path).with_context(|| format!("writing {}", path.display()))?;
+            }
+        }
+        packed.with_context(|| format!("exporting {}", container.name())).map(|()| 0)
+    }
+}
+
+/// podling commit
+#[derive(Debug, Args)]
+pub struct Commit {
+    /// Author of the image
+    #[arg(long, short, value_name = "NAME")]
+    author: Option<String>,
+    /// Change the configuration: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR (repeatable)
+    #[arg(long, short, value_name = "INSTRUCTION")]
+    change: Vec<String>,
+    /// A word for the history
+    #[arg(long, short, value_name = "TEXT")]
+    message: Option<String>,
+    /// Freeze the container meanwhile
+    #[arg(long, short)]
+    pause: bool,
+    /// Write the image's id to a file
+    #[arg(long, value_name = "FILE")]
+    iidfile: Option<PathBuf>,
+    /// Say nothing
+    #[arg(long, short)]
+    quiet: bool,
+    #[arg(long, short, hide = true)]
+    format: Option<String>,
+    /// Container, by name or by the beginning of its id
+    #[arg(value_name = "CONTAINER")]
+    container: String,
+    /// The image's name
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+}
+
+impl Verb for Commit {
+    fn run(self, context: &Context) -> Result<i32> {
+        let engine = context.engine()?;
+        let name = self.name.as_deref().map(crate::cli::images::names::given).transpose()?;
+        let container = engine.container(&self.container)?;
+        let request = CommitRequest {
+            name: name.map(|name| name.to_string()),
+            author: self.author,
+            message: self.message,
+            changes: self.change,
+            pause: self.pause,
+        };
+        let id = engine.commit(&container, &request)?;
+        if let Some(file) = &self.iidfile {
+            std::fs::write(file, &id).with_context(|| format!("writing {}", file.display()))?;
+        }
+        failure::print(&format!("{id}\n"))
+    }
+}
