@@ -15,6 +15,7 @@
 //! because a tree of sixty verbs costs more to build than a `ps` takes.
 
 mod doctor;
+mod events;
 mod exec;
 mod export;
 pub mod failure;
@@ -24,6 +25,9 @@ mod globals;
 mod help;
 mod images;
 mod info;
+mod inspect;
+mod logs;
+mod port;
 pub mod progress;
 mod ps;
 mod remove;
@@ -33,6 +37,7 @@ pub mod select;
 mod start;
 mod stop;
 mod verbs;
+mod volume;
 mod words;
 
 use std::ffi::OsString;

@@ -8,7 +8,10 @@ use std::ffi::OsString;
 use anyhow::Result;
 use clap::{ArgAction, ArgMatches, Command};
 
-use crate::cli::{Context, Verb, doctor, exec, export, help, images, info, ps, remove, run, start, stop};
+use crate::cli::{
+    Context, Verb, doctor, events, exec, export, help, images, info, inspect, logs, port, ps, remove, run, start, stop,
+    volume,
+};
 
 /// A row of the table.
 pub struct Row {
@@ -68,6 +71,17 @@ pub static ROWS: &[Row] = &[
     row::<doctor::Doctor>(&["doctor"], "Tell whether this machine can run containers, and what cures it"),
     row::<info::Info>(&["info", "system info"], "Describe the machine, the store and the programs"),
     row::<info::Version>(&["version"], "Tell the version"),
+    row::<inspect::Inspect>(&["inspect"], "Tell all about containers, images and volumes"),
+    row::<inspect::Containers>(&["container inspect"], "Tell all about containers"),
+    row::<logs::Logs>(&["logs", "container logs"], "Print what containers have written"),
+    row::<port::Port>(&["port", "container port"], "Tell where a container's ports are on the host"),
+    row::<events::Events>(&["events", "system events"], "Tell what happens"),
+    row::<volume::Create>(&["volume create"], "Make a volume"),
+    row::<volume::List>(&["volume ls", "volume list"], "List volumes"),
+    row::<volume::Inspect>(&["volume inspect"], "Tell all about volumes"),
+    row::<volume::Remove>(&["volume rm", "volume remove"], "Remove volumes"),
+    row::<volume::Prune>(&["volume prune"], "Remove all volumes that no container uses"),
+    row::<volume::Exists>(&["volume exists"], "Tell by the exit status whether there is such a volume"),
 ];
 
 /// The groups, and what each is for.

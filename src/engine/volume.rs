@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -89,12 +89,6 @@ fn write(volume: &Volume) -> Result<()> {
     write_atomic(&volume.directory.join("volume.json"), &serde_json::to_vec_pretty(volume)?)
 }
 
-fn random_name() -> Result<String> {
-    let mut bytes = [0; 32];
-    fs::File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes)).context("choosing a name")?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
 /// As Podman: letters, digits, `_`, `.`, `-`, the first a letter or digit.
 fn check_name(name: &str) -> Result<()> {
     let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
@@ -147,7 +141,7 @@ impl Engine {
         check_options(&request.options)?;
         let name = match &request.name {
             Some(name) => name.clone(),
-            None => random_name()?,
+            None => super::names::new_id()?,
         };
         check_name(&name)?;
         let directory = self.paths.volumes().join(&name);
@@ -238,6 +232,8 @@ impl Engine {
         if !self.users_of_volume(&volume.name)?.is_empty() {
             bail!(Failure::Invalid(format!("volume {} has just been taken into use", volume.name)));
         }
+        // Files in it may belong to any of the user's ids, which only root of his namespace may remove.
+        self.enter(None)?;
         fs::remove_file(volume.directory.join("volume.json"))
             .with_context(|| format!("removing volume {}", volume.name))?;
         fs::remove_dir_all(&volume.directory).with_context(|| format!("removing {}", volume.directory.display()))?;
