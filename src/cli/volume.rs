@@ -1,7 +1,6 @@
 //! `volume`: create, ls, inspect, rm, prune, exists.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -9,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::cli::format::{self, Listing};
+use crate::cli::remove::agreed;
 use crate::cli::{Context, Verb, failure};
 use crate::engine::Engine;
 use crate::engine::volume::{Volume, VolumeRequest};
@@ -240,7 +240,9 @@ impl Verb for Prune {
         let engine = context.engine()?;
         let mut volumes = engine.volumes()?;
         filter(&engine, &self.filter, &mut volumes)?;
-        if !self.force && !agreed("This removes all volumes that no container uses, with what is in them.")? {
+        if !self.force
+            && !agreed("This will remove all volumes not used by at least one container, with all that is in them.")?
+        {
             return Ok(0);
         }
         let mut status = 0;
@@ -254,18 +256,6 @@ impl Verb for Prune {
         }
         Ok(status)
     }
-}
-
-/// Asks the person; nobody there means no.
-pub fn agreed(warning: &str) -> Result<bool> {
-    eprint!("{warning}\nContinue? [y/N] ");
-    if !std::io::stdin().is_terminal() {
-        eprintln!("(standard input is no terminal: use --force)");
-        return Ok(false);
-    }
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// podling volume exists
