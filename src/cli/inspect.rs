@@ -102,7 +102,7 @@ fn one(engine: &Engine, name: &str, kind: &str, size: bool) -> Result<Value> {
         }
     }
     if matches!(kind, "all" | "image") {
-        let layout = images::layout(engine)?;
+        let layout = engine.layout()?;
         match layout.find(name) {
             Ok(image) => return Ok(images::tell::describe(engine, &layout, &image)),
             Err(error) if kind == "image" || error.downcast_ref::<NotFound>().is_none() => return Err(error),

@@ -99,7 +99,7 @@ pub struct Usage {
 pub fn measure(engine: &Engine) -> Result<Usage> {
     engine.enter(None)?;
     let containers = engine.containers()?;
-    let layout = Layout::open(&engine.paths.images())?;
+    let layout = engine.layout()?;
     let images = layout.images()?;
     let mut sizes = BTreeMap::<String, u64>::new();
     let mut owners = BTreeMap::<String, usize>::new();
