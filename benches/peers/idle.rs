@@ -19,7 +19,7 @@ pub fn report(engines: &[Engine]) -> Result<()> {
         let sum = |field| stayed.iter().map(|pid| memory(*pid, field)).sum::<u64>();
         let names: Vec<_> = stayed.iter().map(|pid| name(*pid)).collect();
         println!(
-            "  {:<24} {} process(es) ({}), resident {} kB, proportional {} kB",
+            "  {:<28} {} process(es) ({}), resident {} kB, proportional {} kB",
             engine.name,
             stayed.len(),
             names.join(", "),

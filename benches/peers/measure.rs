@@ -67,7 +67,7 @@ impl Report {
         let medians: Vec<Duration> = times.into_iter().map(median).collect();
         for (contender, time) in contenders.iter().zip(&medians) {
             let ratio = time.as_secs_f64() / medians[0].as_secs_f64();
-            println!("  {:<24} {:>10.1} ms {ratio:>8.2}", contender.name(), time.as_secs_f64() * 1e3);
+            println!("  {:<28} {:>10.1} ms {ratio:>8.2}", contender.name(), time.as_secs_f64() * 1e3);
         }
         Ok(())
     }
