@@ -330,7 +330,7 @@ impl Container {
 
     /// How it ended last.
     pub fn exit(&self) -> Option<ExitRecord> {
-        read_json(&self.data.join("exit.json"))
+        read_json(&self.data.join("exit.json")).or_else(|| read_json(&self.run.join("exit.json")))
     }
 
     /// When it was started last.

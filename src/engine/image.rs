@@ -12,7 +12,7 @@ use crate::image::layer::InUse;
 use crate::image::layout::NotFound;
 use crate::image::platform::Platform;
 use crate::image::registry::Access;
-use crate::image::{Layers, Layout, LoadedImage, pull};
+use crate::image::{Layers, Layout, LoadedImage, host_tools, pull};
 pub use crate::image::{Progress, progress::Silent};
 
 /// An image that is here, unpacked.
@@ -77,6 +77,8 @@ impl Engine {
         match (policy, here) {
             (PullPolicy::Missing | PullPolicy::Never, Some(image)) => return Ok(image),
             (_, Some(image)) if by_id => return Ok(image),
+            // Not in any registry: put together from what is on this machine.
+            (_, None) if host_tools::is_meant_by(name) => return host_tools::ensure(layout, progress),
             (PullPolicy::Never, None) => bail!(Failure::NoSuchImage(name.into())),
             (PullPolicy::Newer, Some(image)) => {
                 return Ok(self.pull(layout, name, platform, progress).unwrap_or(image));

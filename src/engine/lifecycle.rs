@@ -1,13 +1,19 @@
 //! The life of a container after it is created: start, stop, kill, restart, pause, rename, remove, wait.
 
-use std::time::Duration;
+use std::fs;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::poll::PollTimeout;
+use nix::unistd::Pid;
 
-use super::Engine;
-use super::container::Container;
-use super::request::ExecRequest;
+use super::container::{Container, MountSource, Process, Status};
+use super::failure::Failure;
+use super::request::RestartPolicy;
+use super::store::{Lock, write_atomic};
+use super::{Engine, attach};
 use crate::handover::ExitRecord;
+use crate::linux::process::{self, Signal};
 
 /// Whether and how the caller's own streams are joined to the container's.
 #[derive(Debug, Clone, Default)]
@@ -44,75 +50,307 @@ pub struct Removal {
 
 impl Engine {
     /// Starts a container; with `attach`, in the foreground until it ends.
-    pub fn start(&self, _container: &Container, _attach: Option<&AttachRequest>) -> Result<Option<Outcome>> {
-        bail!("start is not built yet")
+    pub fn start(&self, container: &Container, attach: Option<&AttachRequest>) -> Result<Option<Outcome>> {
+        self.enter(None)?;
+        let lock = self.hold(container)?;
+        let mut launched = match container.status() {
+            Status::Running(_) | Status::Paused(_) => {
+                drop(lock);
+                return attach.map(|attach| self.attach(container, attach)).transpose();
+            }
+            Status::Initialized(_) => None,
+            Status::Created | Status::Exited(_) => Some(self.bring_up(container, attach.is_some())?),
+        };
+        self.set_wanted(container, true)?;
+        let started = (|| {
+            let streams = attach.map(|attach| self.join_streams(container, attach)).transpose()?;
+            self.let_go(container, 0)?;
+            Ok(streams)
+        })();
+        let streams = match started {
+            Ok(streams) => streams,
+            Err(error) => {
+                self.tear_down(container);
+                let _ = fs::remove_file(container.data.join("exit.json"));
+                return Err(error);
+            }
+        };
+        drop(lock);
+        let Some(streams) = streams else { return Ok(None) };
+        let outcome = self.stream(container, streams)?;
+        let Some(launched) = &mut launched else { return self.concluded(container, outcome).map(Some) };
+        match outcome {
+            attach::Outcome::Detached => Ok(Some(Outcome::Detached)),
+            attach::Outcome::Exited(_) | attach::Outcome::Closed => {
+                // After its last packet the monitor tells us, who started it, and leaves the rest to us.
+                let record = launched.end();
+                let record = self.concluded(container, record.map_or(outcome, attach::Outcome::Exited))?;
+                self.cleanup(container, Cleanup { remove: container.config.remove, exec: false })?;
+                Ok(Some(record))
+            }
+        }
     }
 
     /// `podling init`: everything but letting the program go.
-    pub fn init(&self, _container: &Container) -> Result<()> {
-        bail!("init is not built yet")
+    pub fn init(&self, container: &Container) -> Result<()> {
+        self.enter(None)?;
+        let _lock = self.hold(container)?;
+        match container.status() {
+            Status::Created | Status::Exited(_) => self.bring_up(container, false).map(drop),
+            status => Err(wrong(container, &status, "only a container that does not run can be initialized")),
+        }
     }
 
     /// Joins a running container.
-    pub fn attach(&self, _container: &Container, _attach: &AttachRequest) -> Result<Outcome> {
-        bail!("attach is not built yet")
+    pub fn attach(&self, container: &Container, request: &AttachRequest) -> Result<Outcome> {
+        let status = container.status();
+        if !status.is_running() {
+            return Err(wrong(container, &status, "you can only attach to running containers"));
+        }
+        let streams = self.join_streams(container, request)?;
+        let outcome = self.stream(container, streams)?;
+        self.concluded(container, outcome)
     }
 
-    /// Runs a further process in a running container. Detached: none, with the session's id printed by the caller.
-    pub fn exec(&self, _container: &Container, _request: &ExecRequest) -> Result<ExecOutcome> {
-        bail!("exec is not built yet")
+    fn stream(&self, container: &Container, streams: attach::Attachment) -> Result<attach::Outcome> {
+        streams.run(|signal| {
+            if let Some(process) = container.process() {
+                let _ = process.signal(signal);
+            }
+        })
+    }
+
+    /// What an attachment's end means. A connection lost without a word: the monitor was killed, and whatever its file
+    /// says is all that is known.
+    fn concluded(&self, container: &Container, outcome: attach::Outcome) -> Result<Outcome> {
+        match outcome {
+            attach::Outcome::Exited(record) => Ok(Outcome::Exited(record)),
+            attach::Outcome::Detached => Ok(Outcome::Detached),
+            attach::Outcome::Closed => match container.status() {
+                Status::Exited(record) => Ok(Outcome::Exited(record)),
+                status if status.is_running() => Ok(Outcome::Detached),
+                _ => bail!(Failure::Start(format!("lost sight of {}: its monitor is gone", container.name()))),
+            },
+        }
     }
 
     /// Asks it to stop, and after `timeout` seconds (none: its own) kills it. Nothing to do if it does not run.
-    pub fn stop(&self, _container: &Container, _timeout: Option<u64>) -> Result<()> {
-        bail!("stop is not built yet")
+    pub fn stop(&self, container: &Container, timeout: Option<u64>) -> Result<()> {
+        self.enter(Some(container))?;
+        let lock = self.hold(container)?;
+        self.set_wanted(container, false)?;
+        let status = container.status();
+        let Some(process) = status.process() else { return Ok(()) };
+        if let Status::Paused(_) = status {
+            self.runtime_call(container, &["resume", container.id()])?;
+        }
+        let timeout = timeout.unwrap_or(container.config.stop_timeout);
+        self.end(container, process, timeout)?;
+        self.tear_down_ended(container)?;
+        // The monitor finds no bundle and leaves this to us.
+        if container.config.remove {
+            self.erase(container, true)?;
+        }
+        drop(lock);
+        Ok(())
+    }
+
+    /// From a live process to its exit record.
+    fn end(&self, container: &Container, process: Process, timeout: u64) -> Result<()> {
+        let Some(held) = process.hold()? else { return Ok(()) };
+        let waiting = super::wait::Waiting::begin(container);
+        if timeout > 0 {
+            let signal: Signal = container.config.stop_signal.parse()?;
+            ignore_gone(held.signal(signal))?;
+        }
+        if timeout == 0 || !held.await_end(seconds(timeout))? {
+            if timeout > 0 {
+                eprintln!(
+                    "podling: {} did not stop {timeout} seconds after {}; killing it (as pid 1 a program gets only the \
+                     signals it handles: try --init or --stop-signal)",
+                    container.name(),
+                    container.config.stop_signal
+                );
+            }
+            ignore_gone(held.signal(Signal::KILL))?;
+            held.await_end(PollTimeout::NONE)?;
+        }
+        waiting.record(container);
+        Ok(())
     }
 
     /// Sends a signal to its first process.
-    pub fn kill(&self, _container: &Container, _signal: &str) -> Result<()> {
-        bail!("kill is not built yet")
+    pub fn kill(&self, container: &Container, signal: &str) -> Result<()> {
+        let signal: Signal = signal.parse().map_err(|error| Failure::Invalid(format!("{error:#}")))?;
+        self.enter(Some(container))?;
+        let status = container.status();
+        let Some(process) = status.process() else {
+            return Err(wrong(container, &status, "can only kill running containers"));
+        };
+        process.signal(signal)?;
+        self.record(container, "kill", &[("signal", &signal.number().to_string())]);
+        Ok(())
     }
 
     /// Stops it if it runs, and starts it.
-    pub fn restart(&self, _container: &Container, _timeout: Option<u64>) -> Result<()> {
-        bail!("restart is not built yet")
+    pub fn restart(&self, container: &Container, timeout: Option<u64>) -> Result<()> {
+        self.stop(container, timeout)?;
+        self.start(container, None)?;
+        self.record(container, "restart", &[]);
+        Ok(())
     }
 
     /// Freezes it.
-    pub fn pause(&self, _container: &Container) -> Result<()> {
-        bail!("pause is not built yet")
+    pub fn pause(&self, container: &Container) -> Result<()> {
+        self.enter(Some(container))?;
+        let _lock = self.hold(container)?;
+        let status = container.status();
+        if !matches!(status, Status::Running(_)) {
+            return Err(wrong(container, &status, "only running containers can be paused"));
+        }
+        self.runtime_call(container, &["pause", container.id()])?;
+        self.record(container, "pause", &[]);
+        Ok(())
     }
 
     /// Thaws it.
-    pub fn unpause(&self, _container: &Container) -> Result<()> {
-        bail!("unpause is not built yet")
+    pub fn unpause(&self, container: &Container) -> Result<()> {
+        self.enter(Some(container))?;
+        let _lock = self.hold(container)?;
+        let status = container.status();
+        if !matches!(status, Status::Paused(_)) {
+            return Err(wrong(container, &status, "only paused containers can be unpaused"));
+        }
+        self.runtime_call(container, &["resume", container.id()])?;
+        self.record(container, "unpause", &[]);
+        Ok(())
     }
 
-    /// Gives it another name.
-    pub fn rename(&self, _container: &Container, _name: &str) -> Result<()> {
-        bail!("rename is not built yet")
+    /// Gives it another name. The new one is claimed first, so at no time has it none; between the two steps the old one
+    /// leads nowhere, and a crash there leaves it free for others.
+    pub fn rename(&self, container: &Container, name: &str) -> Result<()> {
+        super::names::check(name)?;
+        let _lock = self.hold(container)?;
+        self.claim_name(Some(name), container.id())?;
+        let mut config = container.config.clone();
+        config.name = name.into();
+        write_atomic(&container.data.join("container.json"), &serde_json::to_vec_pretty(&config)?)?;
+        self.release_name(container.name(), container.id());
+        self.record(&Container { config, ..container.clone() }, "rename", &[]);
+        Ok(())
     }
 
-    /// Removes it.
-    pub fn remove(&self, _container: &Container, _removal: Removal) -> Result<()> {
-        bail!("rm is not built yet")
+    /// Removes it. `container.json` goes first: from then on there is no container, and the rest is sweeping.
+    pub fn remove(&self, container: &Container, removal: Removal) -> Result<()> {
+        self.enter(Some(container))?;
+        let _lock = self.hold(container)?;
+        self.set_wanted(container, false)?;
+        let status = container.status();
+        if let Some(process) = status.process() {
+            if !removal.force {
+                let id = container.id();
+                bail!(Failure::WrongState {
+                    name: id.into(),
+                    state: format!("{}: container state improper", status.word()),
+                    wanted: "running or paused containers cannot be removed without force",
+                });
+            }
+            if let Status::Paused(_) = status {
+                let _ = self.runtime_call(container, &["resume", container.id()]);
+            }
+            self.end(container, process, removal.timeout.unwrap_or(container.config.stop_timeout))?;
+            self.tear_down_ended(container)?;
+        }
+        self.erase(container, removal.volumes)
     }
 
-    /// Waits until its status is one of `conditions` (Podman's words; none: it is not running) and tells its exit code;
-    /// `every`: look again after so long where there is nothing to wait on.
-    pub fn wait(&self, _container: &Container, _conditions: &[String], _every: Duration) -> Result<i32> {
-        bail!("wait is not built yet")
+    /// Removes the files of a container that does not run, under its lock.
+    pub(super) fn erase(&self, container: &Container, volumes: bool) -> Result<()> {
+        self.tear_down(container);
+        let gone = fs::remove_file(container.data.join("container.json"));
+        if let Err(error) = gone
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(error).with_context(|| format!("removing {}", container.name()));
+        }
+        self.release_name(container.name(), container.id());
+        self.record(container, "remove", &[]);
+        if let Some(file) = &container.config.cid_file {
+            let _ = fs::remove_file(file);
+        }
+        if volumes {
+            for mount in &container.config.mounts {
+                if let MountSource::Volume { name, anonymous: true } = &mount.source
+                    && let Ok(volume) = self.volume(name)
+                    && let Err(error) = self.remove_volume(&volume, false)
+                {
+                    eprintln!("podling: removing volume {name}: {error:#}");
+                }
+            }
+        }
+        super::rootfs::remove_tree(&container.data)
     }
 
-    /// What the monitor runs when the container has ended: network, `--rm`, restart policy.
-    pub fn cleanup(&self, _container: &Container, _request: Cleanup) -> Result<()> {
-        bail!("cleanup is not built yet")
+    /// Locks a container, and makes sure that it still is there once we have the lock.
+    pub(super) fn hold(&self, container: &Container) -> Result<Lock> {
+        if !container.data.is_dir() {
+            bail!(Failure::NoSuchContainer(container.name().into()));
+        }
+        let lock = Lock::exclusive(&container.lock_file())?;
+        if !container.data.join("container.json").exists() {
+            bail!(Failure::NoSuchContainer(container.name().into()));
+        }
+        Ok(lock)
     }
 
-    /// Makes an image of a container's changes; its id.
-    pub fn commit(&self, _container: &Container, _request: &CommitRequest) -> Result<String> {
-        bail!("commit is not built yet")
+    /// Remembers whether a person wants it to run, apart from whether it does: a restart policy asks for that.
+    fn set_wanted(&self, container: &Container, wanted: bool) -> Result<()> {
+        if container.config.restart == RestartPolicy::No {
+            return Ok(());
+        }
+        let file = container.data.join("wanted");
+        if wanted {
+            return write_atomic(&file, b"");
+        }
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("removing {}", file.display()))
+            }
+            _ => Ok(()),
+        }
     }
+}
+
+impl Process {
+    /// Holds it by a descriptor, if it is still there.
+    pub(super) fn hold(self) -> Result<Option<process::Process>> {
+        process::Process::find(Pid::from_raw(self.pid), self.start_time)
+    }
+
+    /// Signals it; that it has ended meanwhile is no error.
+    pub(super) fn signal(self, signal: Signal) -> Result<()> {
+        match self.hold()? {
+            Some(held) => ignore_gone(held.signal(signal)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn ignore_gone(sent: nix::Result<()>) -> Result<()> {
+    match sent {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(error) => Err(error).context("signalling the container's process"),
+    }
+}
+
+/// Seconds, as poll takes them; a time longer than it can say is for ever.
+fn seconds(timeout: u64) -> PollTimeout {
+    PollTimeout::try_from(timeout.saturating_mul(1000)).unwrap_or(PollTimeout::NONE)
+}
+
+pub(super) fn wrong(container: &Container, status: &Status, wanted: &'static str) -> anyhow::Error {
+    let (name, state) = (container.name().to_string(), format!("{}: container state improper", status.word()));
+    Failure::WrongState { name, state, wanted }.into()
 }
 
 /// How `exec` went.

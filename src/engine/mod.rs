@@ -7,16 +7,20 @@
 //! Read [`launch`] first (from `podling run` to the kernel, in order), then [`container`] and [`store`].
 
 pub mod attach;
+mod cleanup;
+mod commit;
 pub mod container;
 mod create;
 pub mod detach;
 pub mod doctor;
 pub mod events;
+mod exec;
 pub mod failure;
 pub mod follow;
 pub mod image;
 pub mod info;
 pub mod inspect;
+mod launch;
 pub mod lifecycle;
 pub mod logs;
 mod mapping;
@@ -30,6 +34,7 @@ pub mod usage;
 pub mod userns;
 pub mod volume;
 mod volume_fill;
+mod wait;
 pub mod when;
 
 use std::ffi::OsString;

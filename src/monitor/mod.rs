@@ -109,7 +109,10 @@ fn begin(config: &MonitorConfig, report: &mut Report) -> Result<Option<Watch>> {
     }
     // Told apart from other clients by its pid; asked for now, because a parent that ends is replaced by another.
     let caller = config.foreground.then(getppid);
-    fs::write(&config.monitor_pid_file, std::process::id().to_string())
+    // With the start time, or the pid could one day mean another process.
+    let me = nix::unistd::Pid::this();
+    let start_time = crate::linux::process::start_time(me)?.context("/proc does not show this process")?;
+    fs::write(&config.monitor_pid_file, format!("{me} {start_time}"))
         .with_context(|| format!("writing {}", config.monitor_pid_file.display()))?;
     leave_the_caller(config)?;
     trace::ask(Topic::Process, "prctl", format_args!("PR_SET_CHILD_SUBREAPER"), || set_child_subreaper(true))
@@ -196,12 +199,20 @@ fn run(config: &MonitorConfig, mut watch: Watch, mut report: Report) -> Result<(
     watch.control.close();
     watch.clients.close();
     watch.clients.exit(&text);
-    if config.foreground {
+    // Whoever started us in the foreground, or stopped the container, does at once what the exit command would do, and
+    // removes the bundle in doing so. The command is for when he is gone: detached, killed, or never there.
+    let unless_done = || config.bundle.exists().then(|| exit::command(&config.exit_command)).flatten();
+    let command = if config.foreground {
         report.say(&record);
-    }
-    report.close();
-    let command = exit::command(&config.exit_command);
-    watch.linger()?;
+        watch.linger()?;
+        report.await_no_reader();
+        unless_done()
+    } else {
+        report.close();
+        let command = unless_done();
+        watch.linger()?;
+        command
+    };
     if let Some(mut command) = command {
         let _ = command.wait();
     }

@@ -48,6 +48,16 @@ impl Report {
         self.pipe = None;
     }
 
+    /// Waits until nobody reads it any more.
+    pub fn await_no_reader(&mut self) {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        if let Some(pipe) = &self.pipe {
+            let wait = || poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::empty())], PollTimeout::NONE);
+            while wait() == Err(nix::errno::Errno::EINTR) {}
+        }
+        self.close();
+    }
+
     /// To notice that its reader went (`POLLERR`).
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.pipe.as_ref().map(AsFd::as_fd)

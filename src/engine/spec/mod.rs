@@ -25,7 +25,7 @@ use super::request::{CgroupsMode, NamespaceMode, NetworkMode, Resources, Seccomp
 use super::{CgroupManager, Engine};
 use crate::linux::seccomp::{Circumstances, Filter, profile};
 pub use mounts::Owned;
-pub use process::capabilities;
+pub use process::{capabilities, further};
 
 const MASKED: [&str; 12] = [
     "/proc/acpi",

@@ -1,0 +1,83 @@
+//! After the end: what the monitor's exit command does, `podling container cleanup ID`.
+//!
+//! No daemon notices that a container ended; its monitor does, and runs this. The network's helpers go, the runtime's
+//! state and cgroup go, `--rm` is kept, and the restart policy is applied. Whoever waits in the foreground, or stops the
+//! container, does the same himself and sooner. All take the container's lock, and whoever comes second finds nothing
+//! left to do.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use super::Engine;
+use super::container::Container;
+use super::failure::Failure;
+use super::lifecycle::Cleanup;
+use super::request::RestartPolicy;
+
+/// A container that ran so long may fail again without being called one that always does.
+const STEADY: i64 = 10;
+
+impl Engine {
+    /// What the monitor runs when the container has ended.
+    pub fn cleanup(&self, container: &Container, request: Cleanup) -> Result<()> {
+        if request.exec {
+            return Ok(());
+        }
+        self.enter(None)?;
+        let lock = match self.hold(container) {
+            Err(error) if matches!(error.downcast_ref(), Some(Failure::NoSuchContainer(_))) => return Ok(()),
+            other => other?,
+        };
+        if container.process().is_some() {
+            return Ok(());
+        }
+        self.tear_down_ended(container)?;
+        if request.remove || container.config.remove {
+            return self.erase(container, true);
+        }
+        let Some(delay) = self.restart_after(container) else { return Ok(()) };
+        drop(lock);
+        // Longer after each failure in a row, so that a container which cannot run does not keep the machine busy.
+        sleep(delay);
+        let _lock = self.hold(container)?;
+        if container.process().is_some() || !container.data.join("wanted").exists() {
+            return Ok(());
+        }
+        let restarts = container.started().map_or(0, |started| started.restarts) + 1;
+        drop(self.bring_up(container, false)?);
+        self.let_go(container, restarts)
+    }
+
+    /// Tears down what has ended, and notes its end, once.
+    pub(super) fn tear_down_ended(&self, container: &Container) -> Result<()> {
+        let ran = container.run.join("started").exists();
+        let code = container.exit().map_or(-1, |record| record.code).to_string();
+        self.tear_down(container);
+        if ran {
+            self.record(container, "died", &[("containerExitCode", &code)]);
+        }
+        Ok(())
+    }
+
+    /// How long after its end a container is to be started again; none: not at all.
+    fn restart_after(&self, container: &Container) -> Option<Duration> {
+        if !container.data.join("wanted").exists() {
+            return None;
+        }
+        let (exit, started) = (container.exit()?, container.started()?);
+        let again = match container.config.restart {
+            RestartPolicy::No => false,
+            RestartPolicy::OnFailure(most) => exit.code != 0 && most.is_none_or(|most| started.restarts < most),
+            RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
+        };
+        let lived = (|| {
+            let (from, to): (Timestamp, Timestamp) = (started.at.parse().ok()?, exit.finished.parse().ok()?);
+            Some(to.as_second() - from.as_second())
+        })();
+        let in_a_row = if lived.unwrap_or(0) >= STEADY { 0 } else { started.restarts.min(9) };
+        again.then(|| Duration::from_millis(if in_a_row == 0 { 0 } else { 50 << in_a_row }))
+    }
+}

@@ -1,0 +1,148 @@
+//! A further process in a running container.
+//!
+//! Two ways. Without a terminal and in the foreground, the runtime is our child and has our own standard streams: the
+//! bytes pass through nobody's hands, and its exit status is the process's. With a terminal, or detached, somebody must
+//! hold the terminal's other end or record the end: a monitor of its own, for the time of the session.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use serde_json::Value;
+
+use super::attach::{AttachOptions, Attachment, Outcome};
+use super::container::{Container, Process, Status};
+use super::failure::Failure;
+use super::lifecycle::{ExecOutcome, wrong};
+use super::request::ExecRequest;
+use super::store::{make_private, write_whole};
+use super::{Engine, names, spec};
+use crate::handover::{LogConfig, LogDriver, MonitorConfig, Stdin, Task};
+use crate::trace::{self, Topic};
+
+impl Engine {
+    /// Runs a further process in a running container.
+    pub fn exec(&self, container: &Container, request: &ExecRequest) -> Result<ExecOutcome> {
+        let status = container.status();
+        let Status::Running(process) = status else {
+            return Err(wrong(container, &status, "can only create exec sessions on running containers"));
+        };
+        if request.command.is_empty() {
+            bail!(Failure::Invalid("must provide a command to exec".into()));
+        }
+        if let Some(directory) = &request.working_dir
+            && !directory.starts_with('/')
+        {
+            bail!(Failure::Invalid(format!("the working directory {directory:?} is not an absolute path")));
+        }
+        self.enter(Some(container))?;
+        let json = process_json(container, process, request)?;
+        self.record(container, "exec", &[]);
+        if request.detach || request.terminal {
+            return self.exec_monitored(container, request, &json);
+        }
+        let status = self.exec_directly(container, request, &json)?;
+        self.record(container, "exec_died", &[("containerExitCode", &status.to_string())]);
+        Ok(ExecOutcome::Exited(status))
+    }
+
+    fn exec_directly(&self, container: &Container, request: &ExecRequest, json: &Value) -> Result<i32> {
+        // A file without a name: nothing to clean up. Not close-on-exec, for the runtime opens it through /proc.
+        let mut file = File::from(memfd_create(c"process.json", MFdFlags::empty()).context("making process.json")?);
+        file.write_all(&serde_json::to_vec(json)?)?;
+        let program = self.runtime(&container.config.runtime)?;
+        let mut command = Command::new(&program);
+        command.args(self.runtime_options(container)?).arg("exec");
+        if request.preserve_fds > 0 {
+            command.args(["--preserve-fds", &request.preserve_fds.to_string()]);
+        }
+        command.args(["--process", &format!("/proc/self/fd/{}", file.as_raw_fd()), container.id()]);
+        if !request.interactive {
+            command.stdin(Stdio::null());
+        }
+        trace::say(Topic::Process, "execve", format_args!("{} exec {}", program.display(), container.short_id()), "ok");
+        let status = command.status().with_context(|| format!("running the OCI runtime {}", program.display()))?;
+        Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
+    }
+
+    fn exec_monitored(&self, container: &Container, request: &ExecRequest, json: &Value) -> Result<ExecOutcome> {
+        let keys = match &request.detach_keys {
+            Some(keys) => keys.parse().map_err(|error| Failure::Invalid(format!("{error:#}")))?,
+            None => super::detach::DetachKeys::default(),
+        };
+        let session = names::new_id()?;
+        let directory = container.run.join("exec").join(&session);
+        make_private(&directory)?;
+        let file = directory.join("process.json");
+        write_whole(&file, &serde_json::to_vec(json)?)?;
+        let config = MonitorConfig {
+            id: container.config.id.clone(),
+            name: container.config.name.clone(),
+            runtime: self.runtime(&container.config.runtime)?,
+            runtime_options: self.runtime_options(container)?,
+            task: Task::Exec { process: file },
+            bundle: container.bundle(),
+            pid_file: directory.join("pid"),
+            monitor_pid_file: directory.join("monitor.pid"),
+            exit_file: directory.join("exit.json"),
+            attach_socket: directory.join("attach"),
+            control_fifo: directory.join("control"),
+            terminal: request.terminal,
+            terminal_size: crate::sys::window_size(std::os::fd::AsFd::as_fd(&std::io::stdin()))
+                .ok()
+                .filter(|_| request.terminal && !request.detach),
+            stdin: if request.interactive { Stdin::Open } else { Stdin::Null },
+            log: LogConfig { driver: LogDriver::None, path: directory.join("log"), max_size: None, tag: None },
+            timeout: None,
+            memory_events: None,
+            foreground: !request.detach,
+            exit_command: Vec::new(),
+        };
+        let launched = self.start_monitor(&directory.join("monitor.json"), &config);
+        let mut launched = match launched {
+            Ok(launched) => launched,
+            Err(error) => {
+                let _ = std::fs::remove_dir_all(&directory);
+                return Err(error);
+            }
+        };
+        if request.detach {
+            return Ok(ExecOutcome::Started(session));
+        }
+        let streams = Attachment::connect(AttachOptions {
+            socket: config.attach_socket,
+            control: config.control_fifo,
+            stdin: request.interactive,
+            output: true,
+            terminal: request.terminal,
+            detach_keys: keys,
+            signal_proxy: true,
+        })?;
+        let process = launched.process;
+        let outcome = streams.run(|signal| {
+            let _ = process.signal(signal);
+        })?;
+        if outcome == Outcome::Detached {
+            return Ok(ExecOutcome::Detached);
+        }
+        let record = launched.end().or(if let Outcome::Exited(record) = outcome { Some(record) } else { None });
+        let _ = std::fs::remove_dir_all(&directory);
+        let record = record.with_context(|| Failure::Start("lost sight of the process: its monitor is gone".into()))?;
+        self.record(container, "exec_died", &[("containerExitCode", &record.code.to_string())]);
+        Ok(ExecOutcome::Exited(record.code))
+    }
+}
+
+/// The OCI process. Users are looked up in the container as it is now, through its own first process.
+fn process_json(container: &Container, process: Process, request: &ExecRequest) -> Result<Value> {
+    let root = format!("/proc/{}/root", process.pid);
+    let root = File::open(&root).with_context(|| format!("opening the root directory of {}", container.name()))?;
+    let config = &container.config;
+    let asked = request.user.as_ref().unwrap_or(&config.user);
+    let user = spec::user::resolve(&root, asked, &config.groups)?;
+    spec::further(config, &user, request)
+}
