@@ -32,4 +32,5 @@ mod delegated;
 mod equivalence;
 mod harness;
 mod layering;
+mod monitor;
 mod readme;
