@@ -14,6 +14,7 @@
 //! into one canonical form first, so that clap has nothing to guess; and only the verb that was asked for is built,
 //! because a tree of sixty verbs costs more to build than a `ps` takes.
 
+mod copy;
 mod doctor;
 mod events;
 mod exec;

@@ -9,8 +9,8 @@ use anyhow::Result;
 use clap::{ArgAction, ArgMatches, Command};
 
 use crate::cli::{
-    Context, Verb, doctor, events, exec, export, help, images, info, inspect, logs, port, ps, remove, run, start, stop,
-    volume,
+    Context, Verb, copy, doctor, events, exec, export, help, images, info, inspect, logs, port, ps, remove, run, start,
+    stop, volume,
 };
 
 /// A row of the table.
@@ -73,6 +73,7 @@ pub static ROWS: &[Row] = &[
     row::<info::Version>(&["version"], "Tell the version"),
     row::<inspect::Inspect>(&["inspect"], "Tell all about containers, images and volumes"),
     row::<inspect::Containers>(&["container inspect"], "Tell all about containers"),
+    row::<copy::Copy>(&["cp", "container cp"], "Copy files from and to containers"),
     row::<logs::Logs>(&["logs", "container logs"], "Print what containers have written"),
     row::<port::Port>(&["port", "container port"], "Tell where a container's ports are on the host"),
     row::<events::Events>(&["events", "system events"], "Tell what happens"),

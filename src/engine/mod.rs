@@ -10,6 +10,7 @@ pub mod attach;
 mod cleanup;
 mod commit;
 pub mod container;
+pub mod copy;
 mod create;
 pub mod detach;
 pub mod doctor;

@@ -1,0 +1,302 @@
+//! `cp`: files between containers, the host, and tar streams.
+//!
+//! One side packs a tar stream, the other unpacks it; between them is a pipe. Each side that is in a container works in a
+//! thread whose root directory *is* the container's ([`inside`]): `..` and symbolic links, however wild and however fast
+//! a program in the container exchanges them, lead nowhere but inside. The other thread keeps the host's root.
+//!
+//! Where things land is cp(1)'s and Docker's rule: into a directory that exists, else under the name that was given; the
+//! last word of a source `dir/.` means what is in it.
+//!
+//! Who owns the copy: on the host, whoever called us; in a container, the container's user, unless `--archive=false`
+//! keeps the numbers.
+
+mod pack;
+mod unpack;
+
+use std::fs::{self, File};
+use std::io::{Read, Write, pipe};
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::sched::CloneFlags;
+use nix::unistd::{Gid, Uid};
+
+use super::Engine;
+use super::container::{Container, MountSource};
+use super::failure::Failure;
+use crate::trace::{self, Topic};
+
+/// One end of a copy.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// A path of the host.
+    Host(PathBuf),
+    /// A path in a container; relative ones are of its root.
+    Container(Box<Container>, PathBuf),
+    /// A tar stream: standard input or output.
+    Stream,
+}
+
+/// What `cp` may be told.
+#[derive(Debug, Clone, Copy)]
+pub struct CopyRequest {
+    /// Files that go into a container are given to its user.
+    pub archive: bool,
+    /// A directory may replace a file, and a file a directory.
+    pub overwrite: bool,
+}
+
+/// A place, found: a root directory (none: this process's own) and a path in it.
+struct Side {
+    root: Option<File>,
+    path: PathBuf,
+    /// What to call it in messages.
+    name: String,
+}
+
+/// What is at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Directory,
+    Other,
+    Missing,
+}
+
+/// Copies.
+pub fn copy(engine: &Engine, from: &Place, to: &Place, request: CopyRequest) -> Result<()> {
+    let running = [from, to].into_iter().find_map(|place| match place {
+        Place::Container(container, _) if container.process().is_some() => Some(container.as_ref()),
+        _ => None,
+    });
+    engine.enter(running)?;
+    let owner = match to {
+        Place::Container(container, _) if request.archive => Some(user_of(engine, container)?),
+        Place::Container(..) => None,
+        _ => Some((Uid::effective().as_raw(), Gid::effective().as_raw())),
+    };
+    match (side(engine, from)?, side(engine, to)?) {
+        (None, None) => bail!(Failure::Invalid("a tar stream cannot be copied to a tar stream".into())),
+        (None, Some(to)) => {
+            if to.kind()? != Kind::Directory {
+                bail!(Failure::Invalid(format!("{}: a tar stream needs a directory to be unpacked in", to.name)));
+            }
+            to.inside(|path| unpack::unpack(std::io::stdin().lock(), path, owner, request.overwrite))
+        }
+        (Some(from), None) => {
+            let top = from.last_word();
+            from.inside(|path| pack::pack(path, top.as_deref(), std::io::stdout().lock()))
+        }
+        (Some(from), Some(to)) => {
+            let (base, top) = landing(&from, &to)?;
+            let base = Side { root: to.root, path: base, name: to.name };
+            let (reader, writer) = pipe().context("making a pipe")?;
+            through(&from, &base, top.as_deref(), reader, writer, owner, request.overwrite)
+        }
+    }
+}
+
+fn through(
+    from: &Side,
+    to: &Side,
+    top: Option<&Path>,
+    reader: impl Read + Send,
+    writer: impl Write + Send,
+    owner: Option<(u32, u32)>,
+    overwrite: bool,
+) -> Result<()> {
+    std::thread::scope(|scope| {
+        let packing = scope.spawn(|| from.inside(|path| pack::pack(path, top, writer)));
+        let unpacked = to.inside(|path| unpack::unpack(reader, path, owner, overwrite));
+        let packed = packing.join().expect("packing does not panic");
+        match (packed, unpacked) {
+            (Ok(()), Ok(())) => Ok(()),
+            // The one is why the other found a broken pipe.
+            (Err(error), Ok(())) | (Ok(()), Err(error)) => Err(error),
+            (Err(packed), Err(unpacked)) if is_broken_pipe(&packed) => Err(unpacked),
+            (Err(packed), Err(_)) => Err(packed),
+        }
+    })
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|it| it.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// The directory to unpack in, and the name that the source gets there; none if only what is in it is copied.
+fn landing(from: &Side, to: &Side) -> Result<(PathBuf, Option<PathBuf>)> {
+    let source = from.kind()?;
+    if source == Kind::Missing {
+        bail!(Failure::Invalid(format!("{}: no such file or directory", from.name)));
+    }
+    let parent = || {
+        let path = clean(&to.path);
+        (path.parent().unwrap_or(Path::new("/")).to_path_buf(), path.file_name().map(PathBuf::from))
+    };
+    match (to.kind()?, source) {
+        (Kind::Directory, Kind::Directory) => Ok((to.path.clone(), from.last_word())),
+        (Kind::Directory, _) => Ok((to.path.clone(), clean(&from.path).file_name().map(PathBuf::from))),
+        (Kind::Other, Kind::Directory) => {
+            bail!(Failure::Invalid(format!("{} is a directory, and {} is not", from.name, to.name)))
+        }
+        (Kind::Other, _) => Ok(parent()),
+        (Kind::Missing, _) => {
+            let (above, name) = parent();
+            let above =
+                Side { root: to.root.as_ref().map(File::try_clone).transpose()?, path: above, name: String::new() };
+            let slash = to.path.as_os_str().as_encoded_bytes().ends_with(b"/");
+            if above.kind()? != Kind::Directory || slash && source != Kind::Directory {
+                bail!(Failure::Invalid(format!("{}: no such directory", to.name)));
+            }
+            Ok((above.path, name))
+        }
+    }
+}
+
+impl Side {
+    /// Runs `act` on the path, with the side's root as its root directory.
+    fn inside<T: Send>(&self, act: impl FnOnce(&Path) -> Result<T> + Send) -> Result<T> {
+        match &self.root {
+            None => act(&self.path),
+            Some(root) => inside(root, || act(&self.path)),
+        }
+    }
+
+    fn kind(&self) -> Result<Kind> {
+        self.inside(|path| match fs::metadata(path) {
+            Ok(about) if about.is_dir() => Ok(Kind::Directory),
+            Ok(_) => Ok(Kind::Other),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Kind::Missing),
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Ok(Kind::Missing),
+            Err(error) => Err(error).with_context(|| self.name.clone()),
+        })
+    }
+
+    /// The name under which a copy of it arrives; none for `dir/.` and for the root itself.
+    fn last_word(&self) -> Option<PathBuf> {
+        let text = self.path.as_os_str().as_encoded_bytes();
+        if text == b"." || text.ends_with(b"/.") {
+            return None;
+        }
+        clean(&self.path).file_name().map(PathBuf::from)
+    }
+}
+
+/// A path without `.` and `..`; it is not asked whether links are on the way.
+fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => drop(clean.pop()),
+            other => clean.push(other),
+        }
+    }
+    clean
+}
+
+/// Runs `act` in a thread whose root directory is `root`.
+///
+/// A thread may stop sharing its root with the others (`unshare(CLONE_FS)`); chroot(2) then changes its root alone. It is
+/// no prison for a program, which could escape, but it is one for path names, and no program runs here.
+pub fn inside<T: Send>(root: &File, act: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            trace::ask(Topic::Mount, "unshare", format_args!("CLONE_FS"), || nix::sched::unshare(CloneFlags::CLONE_FS))
+                .context("leaving the other threads' root directory")?;
+            nix::unistd::fchdir(root).context("entering the container's root")?;
+            trace::ask(Topic::Mount, "chroot", format_args!("."), || nix::unistd::chroot("."))
+                .context("entering the container's root")?;
+            act()
+        });
+        thread.join().expect("copying does not panic")
+    })
+}
+
+fn side(engine: &Engine, place: &Place) -> Result<Option<Side>> {
+    Ok(match place {
+        Place::Stream => None,
+        Place::Host(path) => {
+            let absolute = if path.is_absolute() { path.clone() } else { std::env::current_dir()?.join(path) };
+            Some(Side { root: None, path: absolute, name: path.display().to_string() })
+        }
+        Place::Container(container, path) => {
+            let name = format!("{}:{}", container.name(), path.display());
+            let path = Path::new("/").join(path);
+            let volume = if container.process().is_none() { mounted(engine, container, &path) } else { None };
+            let (root, path) = match volume {
+                Some(found) => found,
+                None => (engine.root_of(container)?, path),
+            };
+            let root = File::open(&root).with_context(|| format!("opening {}", root.display()))?;
+            Some(Side { root: Some(root), path, name })
+        }
+    })
+}
+
+/// While a container does not run, its volumes are not mounted in it; a path in one of them is found where they are.
+fn mounted(engine: &Engine, container: &Container, path: &Path) -> Option<(PathBuf, PathBuf)> {
+    let mount = container
+        .config
+        .mounts
+        .iter()
+        .filter(|mount| clean(path).starts_with(&mount.target))
+        .max_by_key(|mount| mount.target.len())?;
+    let source = match &mount.source {
+        MountSource::Bind(source) => source.clone(),
+        MountSource::Volume { name, .. } => engine.volume_data(name).ok()?,
+        _ => return None,
+    };
+    // The words after the mount point, as written: a last `.` has a meaning.
+    let text = path.to_string_lossy().into_owned();
+    let rest = text.strip_prefix(&mount.target).unwrap_or("").to_string();
+    source.is_dir().then(|| (source, PathBuf::from(format!("/{}", rest.trim_start_matches('/')))))
+}
+
+fn user_of(engine: &Engine, container: &Container) -> Result<(u32, u32)> {
+    let root = engine.root_of(container)?;
+    let root = File::open(&root).with_context(|| format!("opening {}", root.display()))?;
+    let user = super::spec::user::resolve(&root, &container.config.user, &[])?;
+    let (mut uid, mut gid) = (user.uid, user.gid);
+    // In a user namespace of its own, the files' owners are those that its map leads to.
+    if let Some((uids, gids)) = engine.maps(&container.config.namespaces.user)? {
+        use crate::linux::idmap::to_host;
+        (uid, gid) = (to_host(&uids, uid).unwrap_or(uid), to_host(&gids, gid).unwrap_or(gid));
+    }
+    Ok((uid, gid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn here(path: &Path) -> Side {
+        Side { root: None, path: path.into(), name: path.display().to_string() }
+    }
+
+    #[test]
+    fn a_copy_lands_where_cp_would_put_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let base = directory.path();
+        fs::create_dir_all(base.join("from/deep")).expect("made");
+        fs::create_dir(base.join("to")).expect("made");
+        fs::write(base.join("from/file"), "x").expect("written");
+        let lands = |from: &str, to: &str| match landing(&here(&base.join(from)), &here(&base.join(to))) {
+            Ok((directory, name)) => {
+                let directory = clean(&directory);
+                let directory = directory.strip_prefix(base).expect("inside").display().to_string();
+                format!("{directory} {}", name.unwrap_or_default().display())
+            }
+            Err(error) => error.to_string().replace(&base.display().to_string(), ""),
+        };
+        assert_eq!(lands("from/file", "to"), "to file");
+        assert_eq!(lands("from/file", "to/new"), "to new");
+        assert_eq!(lands("from", "to"), "to from");
+        assert_eq!(lands("from/.", "to"), "to ");
+        assert_eq!(lands("from", "new"), " new");
+        assert_eq!(lands("from/file", "new/"), "/new/: no such directory");
+        assert_eq!(lands("from", "from/file"), "/from is a directory, and /from/file is not");
+        assert_eq!(lands("nothing", "to"), "/nothing: no such file or directory");
+    }
+}
