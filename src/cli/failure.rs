@@ -48,14 +48,18 @@ pub fn report(error: &Error) -> i32 {
     if error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe)) {
         return 141;
     }
+    let _ = io::stderr().write_all(render(error).as_bytes());
+    crate::engine::failure::status(error)
+}
+
+/// An error as it is printed: one line, and a hint if there is one.
+pub fn render(error: &Error) -> String {
     let text = format!("{error:#}");
     let line = without_numbers(&text.trim_end().replace('\n', "; "));
-    let mut lines = format!("Error: {line}\n");
-    if let Some(hint) = error.chain().find_map(|cause| cause.downcast_ref::<Hinted>()) {
-        lines.push_str(&format!("hint: {}\n", hint.hint));
+    match error.chain().find_map(|cause| cause.downcast_ref::<Hinted>()) {
+        Some(Hinted { hint, .. }) => format!("Error: {line}\nhint: {hint}\n"),
+        None => format!("Error: {line}\n"),
     }
-    let _ = io::stderr().write_all(lines.as_bytes());
-    crate::engine::failure::status(error)
 }
 
 /// The standard library adds `(os error 2)` to what the system says; the words are enough.
@@ -106,7 +110,9 @@ pub fn one_line(error: &clap::Error, path: &str) -> Error {
             None => format!("unknown flag: {flag}"),
         },
         Kind::UnknownArgument | Kind::TooManyValues => format!("unexpected argument {argument:?}"),
-        Kind::MissingRequiredArgument => format!("missing argument: {argument}"),
+        Kind::MissingRequiredArgument => {
+            format!("missing argument: {}", argument.replace(['<', '>', '[', ']'], "").replace("...", ""))
+        }
         Kind::InvalidValue if value.is_empty() => format!("flag needs an argument: {flag}"),
         Kind::InvalidValue => {
             let choices = said(ContextKind::ValidValue).unwrap_or_default().replace(' ', ", ");

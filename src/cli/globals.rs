@@ -14,10 +14,10 @@ use crate::trace;
 #[derive(Debug, Clone, Default, Args)]
 pub struct Globals {
     /// Directory of images, containers and volumes
-    #[arg(long, env = "PODLING_ROOT", value_name = "DIR")]
+    #[arg(long, env = "PODLING_ROOT", hide_env_values = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// Directory of what a reboot may forget
-    #[arg(long, env = "PODLING_RUNROOT", value_name = "DIR")]
+    #[arg(long, env = "PODLING_RUNROOT", hide_env_values = true, value_name = "DIR")]
     pub runroot: Option<PathBuf>,
     /// OCI runtime: a path, or a name in $PATH such as crun or runc
     #[arg(long, value_name = "PROGRAM")]
@@ -26,7 +26,7 @@ pub struct Globals {
     #[arg(long, value_name = "FLAG")]
     pub runtime_flag: Vec<String>,
     /// Who makes control groups: cgroupfs or systemd
-    #[arg(long, value_name = "NAME", value_parser = ["cgroupfs", "systemd"])]
+    #[arg(long, value_name = "NAME", value_parser = ["cgroupfs", "systemd"], hide_possible_values = true)]
     pub cgroup_manager: Option<String>,
     /// The program that stays with each container
     #[arg(long, alias = "conmon", value_name = "PATH")]

@@ -63,7 +63,8 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> i32 {
 }
 
 fn dispatch(arguments: Vec<OsString>) -> Result<i32> {
-    let mut call = words::Call::read(arguments, &globals::command())?;
+    let mut call =
+        words::Call::read(arguments, &globals::command()).map_err(|error| failure::misuse(error.to_string(), ""))?;
     let globals = Globals::parse(std::mem::take(&mut call.globals))?;
     if globals.version {
         return failure::print(&format!("podling version {}\n", env!("CARGO_PKG_VERSION")));
@@ -71,7 +72,8 @@ fn dispatch(arguments: Vec<OsString>) -> Result<i32> {
     let Some(entry) = verbs::find(&mut call.words) else { return help::no_such_verb(&call.words) };
     let path = entry.path;
     let command = verbs::command(&entry);
-    let mut after = words::after_verb(std::mem::take(&mut call.words), &command, &globals::command())?;
+    let mut after = words::after_verb(std::mem::take(&mut call.words), &command, &globals::command())
+        .map_err(|error| failure::misuse(error.to_string(), path))?;
     let globals = globals.and(Globals::parse(std::mem::take(&mut after.globals))?);
     let matches = match command.try_get_matches_from(after.words) {
         Ok(matches) => matches,

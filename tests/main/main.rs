@@ -27,10 +27,12 @@ mod setup;
 mod skip;
 
 mod bad_input;
+mod command_line;
 mod containers;
 mod delegated;
 mod equivalence;
 mod harness;
 mod layering;
 mod monitor;
+mod listing;
 mod readme;

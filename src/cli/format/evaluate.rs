@@ -200,12 +200,16 @@ fn there_is(map: &serde_json::Map<String, Value>) -> String {
     format!("there are {}", map.keys().map(String::as_str).collect::<Vec<_>>().join(", "))
 }
 
-/// What range walks over: an array with its indexes, an object by its keys.
+/// What range walks over: an array with its indexes, an object by its keys, sorted.
 fn items(value: Value) -> Result<Vec<(Value, Value)>> {
     Ok(match value {
         Value::Null => Vec::new(),
         Value::Array(items) => items.into_iter().enumerate().map(|(index, item)| (index.into(), item)).collect(),
-        Value::Object(map) => map.into_iter().map(|(key, item)| (key.into(), item)).collect(),
+        Value::Object(map) => {
+            let mut items: Vec<_> = map.into_iter().collect();
+            items.sort_by(|(one, _), (other, _)| one.cmp(other));
+            items.into_iter().map(|(key, item)| (key.into(), item)).collect()
+        }
         Value::Number(count) => {
             let count = count.as_u64().unwrap_or_default();
             ensure!(count <= 1_000_000, "range over {count} is too much");
@@ -259,7 +263,7 @@ mod tests {
     fn say(template: &str) -> String {
         let value = json!({
             "Id": "abc", "Name": "web", "Pid": 7, "State": {"Status": "running", "Pid": 7, "Paused": false},
-            "Labels": {"a.b": "1", "c": "x"}, "Mounts": [{"Source": "/a"}, {"Source": "/b"}], "Args": ["sh", "-c"],
+            "Labels": {"c": "x", "a.b": "1"}, "Mounts": [{"Source": "/a"}, {"Source": "/b"}], "Args": ["sh", "-c"],
             "Nothing": null, "Empty": []
         });
         match Template::parse(template).and_then(|template| template.run(&value)) {
@@ -294,7 +298,7 @@ mod tests {
             ("{{(index .Mounts 1).Source}} {{.Labels.nope}}", "/b <no value>"),
             (
                 "{{truncate .Status 2}}",
-                "! no field \"Status\": there are Args, Empty, Id, Labels, Mounts, Name, Nothing, Pid, State",
+                "! no field \"Status\": there are Id, Name, Pid, State, Labels, Mounts, Args, Nothing, Empty",
             ),
             ("{{.Name", "! {{ without }}"),
             ("{{if .Name}}x", "! {{if}} without {{end}}"),
