@@ -34,7 +34,6 @@ both!(what_is_wrong_with_a_command_line_is_said_in_a_line, |world| {
     for words in [
         &["nosuch"][..],
         &["pss"],
-        &["container"],
         &["container", "nosuch"],
         &["--nosuch", "ps"],
         &["ps", "--nosuch"],
