@@ -16,7 +16,7 @@ use super::layout::{Adding, Layout, LoadedImage, MANIFEST_MAX, is_index};
 use super::platform::Platform;
 use super::progress::{Event, Progress, What};
 use super::reference::Reference;
-use super::registry::{Access, ManifestUnknown, Purpose, RawManifest, Remote};
+use super::registry::{Access, ManifestUnknown, Purpose, RawManifest, Remote, hint_login};
 
 /// Transfers at once. They wait for the network more than they compute.
 const TRANSFERS: usize = 4;
@@ -60,7 +60,8 @@ pub fn pull_name(
     let mut last = None;
     for endpoint in &endpoints {
         let attempt = Remote::connect(endpoint, name, access, Purpose::Pull)
-            .and_then(|remote| from_remote(layout, &remote, name, platform, progress));
+            .and_then(|remote| from_remote(layout, &remote, name, platform, progress))
+            .map_err(|error| hint_login(error, name));
         match attempt {
             Ok(image) => return Ok(image),
             Err(error) => {
@@ -89,11 +90,7 @@ fn from_remote(
     progress: &dyn Progress,
 ) -> Result<LoadedImage> {
     let adding = layout.adding()?;
-    let top =
-        remote.manifest(&name.version()).map_err(|error| match error.downcast_ref::<super::registry::Denied>() {
-            Some(_) => error.context(format!("access to {} denied (`podling login {}`?)", name.name(), name.registry)),
-            None => error,
-        })?;
+    let top = remote.manifest(&name.version())?;
     let index = is_index(&top.kind).then_some(top.digest);
     let manifest = choose(remote, top, platform)?;
     let parsed = parse(&manifest)?;

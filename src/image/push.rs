@@ -10,7 +10,7 @@ use super::layer::in_threads;
 use super::layout::{Layout, LoadedImage};
 use super::progress::{Event, Progress, What};
 use super::reference::Reference;
-use super::registry::{Access, Purpose, Remote};
+use super::registry::{Access, Purpose, Remote, hint_login};
 
 const TRANSFERS: usize = 3;
 
@@ -22,7 +22,9 @@ pub fn push(
     access: &Access,
     progress: &dyn Progress,
 ) -> Result<Digest> {
-    push_to(layout, image, name, access, progress).with_context(|| format!("pushing {name}"))
+    push_to(layout, image, name, access, progress)
+        .map_err(|error| hint_login(error, name))
+        .with_context(|| format!("pushing {name}"))
 }
 
 fn push_to(

@@ -33,8 +33,7 @@ pub struct Reference {
 impl Reference {
     /// Completes a name without a registry (`busybox`, `team/app:2`) with `registry`; one that names a registry keeps it.
     pub fn in_registry(registry: &str, text: &str) -> Result<Self> {
-        let short = is_short(text);
-        let (registry, rest) = if short { (registry, text) } else { text.split_once('/').expect("has a registry") };
+        let (registry, rest) = text.split_once('/').filter(|_| !is_short(text)).unwrap_or((registry, text));
         let (name, digest) = match rest.split_once('@') {
             Some((name, digest)) => (name, Some(digest.parse().with_context(|| format!("image name {text:?}"))?)),
             None => (rest, None),
@@ -114,17 +113,15 @@ fn is_registry(text: &str) -> bool {
         _ => (text, None),
     };
     let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let label_is_good = |label: &str| {
+        !label.is_empty()
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
     let host_is_good = match address {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            let good = |label: &str| {
-                !label.is_empty()
-                    && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-                    && !label.starts_with('-')
-                    && !label.ends_with('-')
-            };
-            host.split('.').all(good)
-        }
+        None => host.split('.').all(label_is_good),
     };
     host_is_good && port.is_none_or(|port| port.parse::<u16>().is_ok())
 }

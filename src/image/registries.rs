@@ -19,7 +19,8 @@ use super::reference::{LOCALHOST, Reference, is_short};
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Registries {
-    unqualified_search_registries: Option<Vec<String>>,
+    #[serde(rename = "unqualified-search-registries")]
+    unqualified_search: Option<Vec<String>>,
     registry: Vec<Registry>,
     aliases: BTreeMap<String, String>,
     /// Where `unqualified-search-registries` was said, for messages.
@@ -43,7 +44,8 @@ struct Registry {
 struct Mirror {
     location: String,
     insecure: bool,
-    pull_from_mirror: Option<String>,
+    #[serde(rename = "pull-from-mirror")]
+    pull: Option<String>,
 }
 
 /// One place where an image can be had.
@@ -60,7 +62,7 @@ pub struct Endpoint {
 impl Registries {
     /// The registries in which a short name is looked for, in order.
     pub fn search(&self) -> &[String] {
-        self.unqualified_search_registries.as_deref().unwrap_or_default()
+        self.unqualified_search.as_deref().unwrap_or_default()
     }
 
     /// Reads the files of this user and machine. `$CONTAINERS_REGISTRIES_CONF` names another one.
@@ -100,8 +102,8 @@ impl Registries {
     }
 
     fn add(&mut self, over: Self, path: &Path) -> Result<()> {
-        if over.unqualified_search_registries.is_some() {
-            self.unqualified_search_registries = over.unqualified_search_registries;
+        if over.unqualified_search.is_some() {
+            self.unqualified_search = over.unqualified_search;
             self.said_in = Some(path.to_owned());
         }
         for registry in over.registry {
@@ -125,7 +127,7 @@ impl Registries {
             let full: Reference = full.parse().with_context(|| format!("the alias of {:?}", bare.repository))?;
             return Ok(vec![Reference { tag: bare.tag, digest: bare.digest, ..full }]);
         }
-        match self.unqualified_search_registries.as_deref() {
+        match self.unqualified_search.as_deref() {
             Some([]) | None => bail!(
                 "short name {typed:?} does not say which registry it is in; type docker.io/{}{typed}, or list \
                  unqualified-search-registries in {}",
@@ -148,7 +150,7 @@ impl Registries {
         let rest = &full[length..];
         let mut endpoints = Vec::new();
         for mirror in &rule.mirror {
-            let wanted = match mirror.pull_from_mirror.as_deref() {
+            let wanted = match mirror.pull.as_deref() {
                 Some("digest-only") => name.digest.is_some(),
                 Some("tag-only") => name.digest.is_none(),
                 _ => name.digest.is_some() || !rule.mirror_by_digest_only,

@@ -30,9 +30,8 @@ impl Compression {
     pub fn of(first: &[u8]) -> Result<Self> {
         Ok(match first {
             [0x1f, 0x8b, ..] => Self::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
-            // A "skippable frame": zstd:chunked images begin with none, but others may.
-            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            // The second is a "skippable frame", with which a stream may begin as well.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
             [b'B', b'Z', b'h', ..] => bail!("bzip2 compression is not supported; recompress it with gzip or zstd"),
             [0xfd, b'7', b'z', b'X', b'Z', 0] => {
                 bail!("xz compression is not supported; recompress it with gzip or zstd")
@@ -55,11 +54,11 @@ pub fn decompress<'a>(input: impl Read + Send + 'a) -> Result<Box<dyn Read + Sen
 /// Runs `consume` with the decompressed bytes of `input`, which another thread decompresses meanwhile.
 pub fn decompress_beside<T>(input: impl Read + Send, consume: impl FnOnce(&mut Chunks) -> Result<T>) -> Result<T> {
     thread::scope(|scope| {
-        let (full, chunks) = sync_channel(AHEAD);
+        let (full, waiting) = sync_channel(AHEAD);
         let (give_back, empty) = channel();
         scope.spawn(move || produce(input, &full, &empty));
-        // `chunks` is dropped when the consumer is done, and the producer's next send fails: neither waits for ever.
-        consume(&mut Chunks { chunks, give_back, current: Vec::new(), at: 0 })
+        // `waiting` is dropped when the consumer is done, and the producer's next send fails: neither waits for ever.
+        consume(&mut Chunks { full: waiting, give_back, current: Vec::new(), at: 0 })
     })
 }
 
@@ -104,7 +103,7 @@ fn produce(input: impl Read + Send, full: &SyncSender<io::Result<Vec<u8>>>, empt
 
 /// The decompressed bytes, as they come from the other thread.
 pub struct Chunks {
-    chunks: Receiver<io::Result<Vec<u8>>>,
+    full: Receiver<io::Result<Vec<u8>>>,
     give_back: Sender<Vec<u8>>,
     current: Vec<u8>,
     at: usize,
@@ -113,7 +112,7 @@ pub struct Chunks {
 impl BufRead for Chunks {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.at == self.current.len()
-            && let Ok(next) = self.chunks.recv()
+            && let Ok(next) = self.full.recv()
         {
             let used = std::mem::replace(&mut self.current, next?);
             self.at = 0;
@@ -129,7 +128,7 @@ impl BufRead for Chunks {
 
 impl Read for Chunks {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = (&*self.fill_buf()?).read(buffer)?;
+        let read = self.fill_buf()?.read(buffer)?;
         self.consume(read);
         Ok(read)
     }

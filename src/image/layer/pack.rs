@@ -27,6 +27,8 @@ use crate::sys;
 /// Overlay's other mark for a removed file, on file systems below which another overlay works.
 const WHITEOUT_XATTR: &str = "user.overlay.whiteout";
 
+type Attributes = Vec<(OsString, Vec<u8>)>;
+
 /// What kind of directory is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
@@ -137,7 +139,7 @@ impl<W: Write> Packing<'_, W> {
     }
 
     /// The attributes that travel with an image; and whether overlay has marked it as opaque or gone.
-    fn attributes(&self, open: &OwnedFd) -> Result<(Vec<(OsString, Vec<u8>)>, bool)> {
+    fn attributes(&self, open: &OwnedFd) -> Result<(Attributes, bool)> {
         let all = match sys::flistxattr(open.as_fd()) {
             Ok(names) => names,
             Err(Errno::ENOTSUP) => vec![],
@@ -159,7 +161,7 @@ impl<W: Write> Packing<'_, W> {
     }
 }
 
-fn header(path: &Path, stat: &FileStat, kind: Kind, xattrs: Vec<(OsString, Vec<u8>)>) -> Entry {
+fn header(path: &Path, stat: &FileStat, kind: Kind, xattrs: Attributes) -> Entry {
     Entry {
         path: path.to_owned(),
         kind,

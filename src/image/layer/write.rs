@@ -31,9 +31,8 @@ impl<W: Write> Writer<W> {
         let name = entry.path.as_os_str().as_bytes();
         let name = if entry.kind == Kind::Directory { [name, b"/"].concat() } else { name.to_vec() };
         let (flag, size, link, device) = match &entry.kind {
-            Kind::File(size) => (b'0', *size, None, (0, 0)),
             // Holes are written as zeros; whoever unpacks finds them again.
-            Kind::Sparse(size, _) => (b'0', *size, None, (0, 0)),
+            Kind::File(size) | Kind::Sparse(size, _) => (b'0', *size, None, (0, 0)),
             Kind::HardLink(target) => (b'1', 0, Some(target), (0, 0)),
             Kind::Symlink(target) => (b'2', 0, Some(target), (0, 0)),
             Kind::Character(major, minor) => (b'3', 0, None, (*major, *minor)),

@@ -6,14 +6,14 @@ use super::*;
 use crate::image::reference::Reference;
 
 struct World {
-    _base: tempfile::TempDir,
+    base: tempfile::TempDir,
     layout: Layout,
 }
 
 fn world() -> World {
     let base = tempfile::tempdir().expect("a directory");
     let layout = Layout::open(&base.path().join("images")).expect("opens");
-    World { _base: base, layout }
+    World { base, layout }
 }
 
 /// Stores a small image whose one layer is `content`, under some names.
@@ -54,7 +54,7 @@ fn names(layout: &Layout, typed: &str) -> Vec<String> {
 
 #[test]
 fn an_image_is_found_by_name_digest_and_id() {
-    let World { layout, _base } = world();
+    let World { layout, base: _base } = world();
     let manifest = store(&layout, b"one", &["busybox", "quay.io/team/app:2"]);
     let image = layout.find("busybox").expect("found");
     let digest = manifest.digest().to_string();
@@ -74,7 +74,7 @@ fn an_image_is_found_by_name_digest_and_id() {
 
 #[test]
 fn a_name_moves_and_its_old_image_dangles() {
-    let World { layout, _base } = world();
+    let World { layout, base: _base } = world();
     store(&layout, b"one", &["app"]);
     let old = layout.find("app").expect("found");
     store(&layout, b"two", &["app"]);
@@ -90,7 +90,7 @@ fn a_name_moves_and_its_old_image_dangles() {
 
 #[test]
 fn removal_collects_what_no_image_needs() {
-    let World { layout, _base } = world();
+    let World { layout, base: _base } = world();
     store(&layout, b"one", &["a", "b"]);
     store(&layout, b"two", &["c"]);
     let blobs = || fs::read_dir(layout.dir().join("blobs/sha256")).expect("read").count();
@@ -109,7 +109,7 @@ fn removal_collects_what_no_image_needs() {
 
 #[test]
 fn a_broken_download_is_resumed_and_a_wrong_one_forgotten() {
-    let World { layout, _base } = world();
+    let World { layout, base: _base } = world();
     let adding = layout.adding().expect("adding");
     let digest = Digest::of(b"hello world");
     let begin = || adding.partial(digest).expect("begun").expect("not there yet");
@@ -130,7 +130,7 @@ fn a_broken_download_is_resumed_and_a_wrong_one_forgotten() {
 
 #[test]
 fn many_writers_lose_no_name() {
-    let World { layout, _base } = world();
+    let World { layout, base: _base } = world();
     std::thread::scope(|scope| {
         for number in 0..8 {
             let layout = &layout;
@@ -142,14 +142,14 @@ fn many_writers_lose_no_name() {
 
 #[test]
 fn skopeo_reads_the_store_and_writes_to_it() {
-    let World { layout, _base } = world();
+    let World { layout, base } = world();
     store(&layout, &[0; 1024], &["busybox"]);
     let skopeo = |from: &str, to: &str| {
         let run = Command::new("skopeo").args(["copy", "--insecure-policy", from, to]).output().expect("skopeo runs");
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     };
     let store = format!("oci:{}", layout.dir().display());
-    let copy = _base.path().join("copy");
+    let copy = base.path().join("copy");
     skopeo(&format!("{store}:docker.io/library/busybox:latest"), &format!("oci:{}:x", copy.display()));
     skopeo(&format!("oci:{}:x", copy.display()), &format!("{store}:quay.io/from/skopeo:1"));
     let image = layout.find("quay.io/from/skopeo:1").expect("found");

@@ -16,6 +16,7 @@ use ureq::http::{Response, StatusCode};
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, Timeout};
 
+use super::Denied;
 use crate::image::digest::read_at_most;
 
 /// How long we wait, and how often we try again.
@@ -206,7 +207,11 @@ pub(super) fn refusal(response: Response<Body>) -> anyhow::Error {
         StatusCode::TOO_MANY_REQUESTS => "too many requests; wait, or log in for a higher limit".into(),
         _ => status.canonical_reason().unwrap_or("unknown status").to_lowercase(),
     });
-    anyhow!("the registry answered {}: {said}", status.as_u16())
+    let text = format!("the registry answered {}: {said}", status.as_u16());
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Denied(text).into(),
+        _ => anyhow!(text),
+    }
 }
 
 /// A stranger's words as one short line without control characters.

@@ -286,6 +286,14 @@ pub fn verify(host: &str, credentials: Credentials, access: &Access) -> Result<(
     }
 }
 
+/// Says what may help where a registry refused.
+pub(super) fn hint_login(error: anyhow::Error, name: &Reference) -> anyhow::Error {
+    if error.is::<Denied>() {
+        return error.context(format!("access to {} denied (`podling login {}`?)", name.name(), name.registry));
+    }
+    error
+}
+
 /// Whether it may go better in a moment.
 fn busy(status: StatusCode) -> bool {
     status == StatusCode::TOO_MANY_REQUESTS || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED)

@@ -244,10 +244,12 @@ fn a_stall_ends_wherever_it_happens() {
 fn lies_about_a_layer_are_found_out() {
     let lie = |change: fn(&Image, Connection)| {
         let image = image();
-        let server = serve(move |asked, connection| match image.is_layer(asked) {
-            true => change(&image, connection),
-            false => image.answer(asked, connection),
-        });
+        let server =
+            serve(
+                move |asked, connection| {
+                    if image.is_layer(asked) { change(&image, connection) } else { image.answer(asked, connection) }
+                },
+            );
         failure(&server)
     };
     let text = lie(|image, connection| reply(connection, "200 OK", "", &[&image.layer[..], b"more"].concat()));
@@ -270,9 +272,11 @@ fn lies_about_a_layer_are_found_out() {
 fn garbage_in_a_manifests_place_is_called_so() {
     let garbage = |manifest: Vec<u8>| {
         let image = image();
-        let server = serve(move |asked, connection| match asked.path.ends_with("latest") {
-            true => reply(connection, "200 OK", "Content-Type: text/html\r\n", &manifest),
-            false => image.answer(asked, connection),
+        let server = serve(move |asked, connection| {
+            if asked.path.ends_with("latest") {
+                return reply(connection, "200 OK", "Content-Type: text/html\r\n", &manifest);
+            }
+            image.answer(asked, connection);
         });
         failure(&server)
     };
@@ -286,9 +290,11 @@ fn garbage_in_a_manifests_place_is_called_so() {
 #[test]
 fn a_manifest_named_by_digest_must_have_it() {
     let image = image();
-    let server = serve(move |asked, connection| match asked.path.contains("/manifests/") {
-        true => reply(connection, "200 OK", "", &image.manifest),
-        false => image.answer(asked, connection),
+    let server = serve(move |asked, connection| {
+        if asked.path.contains("/manifests/") {
+            return reply(connection, "200 OK", "", &image.manifest);
+        }
+        image.answer(asked, connection);
     });
     let dir = tempfile::tempdir().expect("a directory");
     let layout = Layout::open(dir.path()).expect("opens");
@@ -314,11 +320,11 @@ fn what_is_no_registry_is_called_so() {
 fn a_busy_registry_is_asked_again_but_not_for_ever() {
     let busy = |times: usize| {
         let (image, count) = (image(), AtomicUsize::new(0));
-        serve(move |asked, connection| match asked.path.ends_with("latest") {
-            true if count.fetch_add(1, SeqCst) < times => {
-                reply(connection, "429 Too Many Requests", "Retry-After: 0\r\n", b"");
+        serve(move |asked, connection| {
+            if asked.path.ends_with("latest") && count.fetch_add(1, SeqCst) < times {
+                return reply(connection, "429 Too Many Requests", "Retry-After: 0\r\n", b"");
             }
-            _ => image.answer(asked, connection),
+            image.answer(asked, connection);
         })
     };
     pull_from(&busy(2)).result.expect("pulled");
@@ -389,10 +395,11 @@ fn credentials_do_not_follow_a_redirect_to_another_host() {
         if asked.header("authorization").is_empty() {
             return reply(connection, "401 Unauthorized", "WWW-Authenticate: Basic realm=\"x\"\r\n", b"");
         }
-        match image.is_layer(asked) {
-            true => reply(connection, "307 Temporary Redirect", &format!("Location: http://{target}/blob\r\n"), b""),
-            false => image.answer(asked, connection),
+        if image.is_layer(asked) {
+            let location = format!("Location: http://{target}/blob\r\n");
+            return reply(connection, "307 Temporary Redirect", &location, b"");
         }
+        image.answer(asked, connection);
     });
     let dir = tempfile::tempdir().expect("a directory");
     let layout = Layout::open(dir.path()).expect("opens");
