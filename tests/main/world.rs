@@ -114,6 +114,8 @@ impl World {
                 setup::give_to_user(&path);
             }
         }
+        // Where root's credentials would be the machine's; tools insist that the file exists.
+        world.file("run/auth.json", "{}");
         world
     }
 
