@@ -23,6 +23,7 @@ mod world;
 mod images;
 mod leftovers;
 mod running;
+mod runtime;
 mod setup;
 mod skip;
 
