@@ -171,14 +171,18 @@ pub fn current() -> Result<Capabilities> {
 
 /// Drops from the bounding set all that is not in `keep`. Needs `CAP_SETPCAP`, unless there is nothing to drop.
 pub fn limit_bounding(keep: u64) -> Result<()> {
+    let mut dropped: u64 = 0;
     for number in 0..=last()? {
         // What is gone already need not be dropped, and so needs no CAP_SETPCAP.
         if keep & 1 << number == 0 && sys::in_bounding(number)? {
-            trace::ask(Topic::Security, "prctl", format_args!("PR_CAPBSET_DROP {}", name(number)), || {
-                sys::drop_bounding(number)
-            })
-            .with_context(|| format!("dropping {} from the bounding set", name(number)))?;
+            sys::drop_bounding(number).with_context(|| format!("dropping {} from the bounding set", name(number)))?;
+            dropped |= 1 << number;
         }
+    }
+    // One event for some thirty calls, which differ in a number only.
+    if dropped != 0 {
+        let count = dropped.count_ones();
+        trace::say(Topic::Security, "prctl", format_args!("PR_CAPBSET_DROP {count} capabilities: {dropped:#x}"), "ok");
     }
     Ok(())
 }

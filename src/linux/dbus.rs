@@ -73,6 +73,13 @@ impl Body {
         self
     }
 
+    /// Adds a list of numbers.
+    pub fn numbers(mut self, numbers: &[u32]) -> Self {
+        self.signature.push_str("au");
+        put_numbers(&mut self.bytes, numbers);
+        self
+    }
+
     /// Adds a list of names and values.
     pub fn properties(mut self, properties: &[(&str, Variant)]) -> Self {
         self.signature.push_str("a(sv)");
@@ -358,6 +365,14 @@ fn put_array(bytes: &mut Vec<u8>, alignment: usize, elements: impl FnOnce(&mut V
     bytes[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
 }
 
+fn put_numbers(bytes: &mut Vec<u8>, numbers: &[u32]) {
+    put_array(bytes, 4, |bytes| {
+        for number in numbers {
+            put_number(bytes, *number);
+        }
+    });
+}
+
 fn put_variant(bytes: &mut Vec<u8>, value: &Variant) {
     put_signature(bytes, value.signature());
     match value {
@@ -367,11 +382,7 @@ fn put_variant(bytes: &mut Vec<u8>, value: &Variant) {
             pad(bytes, 8);
             bytes.extend(number.to_le_bytes());
         }
-        Variant::Numbers(numbers) => put_array(bytes, 4, |bytes| {
-            for number in numbers {
-                put_number(bytes, *number);
-            }
-        }),
+        Variant::Numbers(numbers) => put_numbers(bytes, numbers),
         Variant::Bytes(all) => put_array(bytes, 1, |bytes| bytes.extend(all)),
     }
 }

@@ -1,8 +1,32 @@
 //! A container's cgroup: where the bundle wants it, by the manager that the command line names.
+//!
+//! | manager  | `cgroupsPath`          | who makes it, and when                                       |
+//! |----------|------------------------|--------------------------------------------------------------|
+//! | cgroupfs | `/a/b`: from the root  | we, before the clone: the container is born into it          |
+//! |          | `a/b`: below our own   |                                                              |
+//! | systemd  | `slice:prefix:name`    | systemd, after the clone: a scope needs a process to be born |
+//! | disabled | –                      | nobody: the container stays with us                          |
+//!
+//! The subtlety is when there may be none. An ordinary user whose group nobody delegated to him can make no cgroup. If
+//! he asked for no limit he gets his container, counted with his own processes; if he asked for one, an error that says
+//! how to get it. He is never told that a limit holds when it does not.
 
-use anyhow::Result;
-use oci_spec::runtime::Spec;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::unistd::{Pid, geteuid};
+use oci_spec::runtime::{LinuxResources, Spec};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::plan::resources;
+use crate::linux::cgroup::devices::Rule;
+use crate::linux::cgroup::systemd::{Instance, Scope, Systemd};
+use crate::linux::cgroup::{Cgroup, Hierarchy, Limit, Resources, Stats};
+use crate::linux::idmap;
+use crate::linux::process::{Process, Signal};
+use crate::trace::{self, Topic};
 
 /// Who makes the cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,51 +42,377 @@ pub enum Manager {
 /// Where a container's processes are counted.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Place {
-    /// The cgroup's path below the root of the hierarchy.
-    pub path: String,
+    /// The cgroup's path from the root of the hierarchy.
+    pub path: PathBuf,
+    /// systemd's unit, if it was systemd that made it.
+    pub unit: Option<String>,
+}
+
+/// A cgroup before the container is born.
+#[derive(Debug)]
+pub enum Prepared {
+    /// It is there: be born in it.
+    Made(Place),
+    /// It will be, when there is a process to put into it.
+    Asked(Box<Asked>),
+}
+
+/// A scope that systemd will be asked for.
+#[derive(Debug)]
+pub struct Asked {
+    systemd: Systemd,
+    hierarchy: Hierarchy,
+    unit: String,
+    slice: String,
+    description: String,
+    resources: Resources,
+    devices: Vec<Rule>,
+}
+
+/// Root, and not only of a user namespace.
+fn is_root() -> Result<bool> {
+    Ok(geteuid().is_root() && idmap::is_initial(&idmap::current(idmap::Kind::Uid)?))
+}
+
+/// The systemd that is ours to ask.
+fn instance() -> Result<Instance> {
+    Ok(if is_root()? { Instance::System } else { Instance::User })
+}
+
+/// Makes the container's cgroup, or gets ready to. All that can be wrong with the bundle's wishes is found here.
+pub fn prepare(id: &str, spec: &Spec, manager: Manager) -> Result<Option<Prepared>> {
+    let linux = spec.linux().as_ref();
+    let asked = linux.and_then(|linux| linux.resources().as_ref());
+    let limits = asked.map(resources::resources).transpose()?.unwrap_or_default();
+    let devices = asked.map(resources::devices).transpose()?.unwrap_or_default();
+    let wanted = linux.and_then(|linux| linux.cgroups_path().clone()).unwrap_or_default();
+
+    let hierarchy = match (manager, Hierarchy::find()) {
+        (Manager::Disabled, _) | (_, None) if limits.is_empty() => return Ok(None),
+        (Manager::Disabled, _) => {
+            bail!("linux.resources: there is no limit without a cgroup, and cgroups are disabled")
+        }
+        (_, None) => bail!("linux.resources: no limit can be set: cgroup version 2 is not mounted on /sys/fs/cgroup"),
+        (_, Some(hierarchy)) => hierarchy,
+    };
+    if manager == Manager::Systemd {
+        let instance = instance()?;
+        let (slice, unit) = unit(&wanted.to_string_lossy(), id, instance)?;
+        let systemd = Systemd::connect(instance)?;
+        let description = format!("container {id}");
+        let asked = Asked { systemd, hierarchy, unit, slice, description, resources: limits, devices };
+        return Ok(Some(Prepared::Asked(Box::new(asked))));
+    }
+
+    let path = path(&wanted, id, &hierarchy)?;
+    let group = match Cgroup::create(&hierarchy, &path) {
+        Ok(group) => group,
+        Err(error) if limits.is_empty() && !is_root()? => {
+            trace::say(Topic::Cgroup, "no cgroup", format_args!("{error:#}"), "the container stays in ours");
+            return Ok(None);
+        }
+        Err(error) => {
+            return Err(error.context(
+                "this group is not ours to divide; run from a unit with Delegate=yes, or use --cgroup-manager systemd",
+            ));
+        }
+    };
+    let place = Place { path, unit: None };
+    if let Err(error) = set(&group, &limits, &devices) {
+        // Nobody is in it yet.
+        let _ = group.remove();
+        return Err(error);
+    }
+    Ok(Some(Prepared::Made(place)))
+}
+
+fn set(group: &Cgroup, limits: &Resources, devices: &[Rule]) -> Result<()> {
+    group.set(limits)?;
+    group.pass_on_what_there_is();
+    // Only root may load the program; a user's container has no devices but those of the host that he may use anyway.
+    if !devices.is_empty() && is_root()? {
+        group.set_devices(devices)?;
+    }
+    Ok(())
+}
+
+/// The group for cgroupfs.
+fn path(wanted: &Path, id: &str, hierarchy: &Hierarchy) -> Result<PathBuf> {
+    if wanted.is_absolute() {
+        return Ok(wanted.into());
+    }
+    if !wanted.as_os_str().is_empty() {
+        return Ok(hierarchy.own_division()?.join(wanted));
+    }
+    if is_root()? {
+        Ok(Path::new("/podling").join(id))
+    } else {
+        Ok(hierarchy.own_division()?.join(format!("podling-{id}")))
+    }
+}
+
+/// Slice and unit from `slice:prefix:name`; of anything else (a path that was meant for cgroupfs) only that it was there.
+fn unit(wanted: &str, id: &str, instance: Instance) -> Result<(String, String)> {
+    let (slice, prefix, name) = match wanted.split(':').collect::<Vec<_>>()[..] {
+        [slice, prefix, name] => (slice, prefix, name),
+        _ => ("", "podling", id),
+    };
+    let slice = if slice.is_empty() { instance.default_slice() } else { slice };
+    let unit = match prefix {
+        "" => format!("{name}.scope"),
+        prefix => format!("{prefix}-{name}.scope"),
+    };
+    let is_sound = |letter: char| letter.is_ascii_alphanumeric() || ":-_.\\@".contains(letter);
+    if !slice.ends_with(".slice") || ![slice, &unit].iter().all(|name| name.chars().all(is_sound)) {
+        bail!("linux.cgroupsPath {wanted:?}: systemd wants slice:prefix:name, the slice ending in .slice");
+    }
+    Ok((slice.into(), unit))
+}
+
+impl Prepared {
+    /// The place, if it is there already.
+    pub fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Made(place) => Some(place),
+            Self::Asked(_) => None,
+        }
+    }
+
+    /// Whether the container must wait to be put there.
+    pub fn comes_later(&self) -> bool {
+        matches!(self, Self::Asked(_))
+    }
+
+    /// Puts the container's first process there, if it was not born there.
+    pub fn settle(self, pid: Pid) -> Result<Place> {
+        match self {
+            Self::Made(place) => Ok(place),
+            Self::Asked(asked) => {
+                let Asked { mut systemd, hierarchy, unit, slice, description, resources, devices } = *asked;
+                let (unit_name, resources) = (unit.as_str(), &resources);
+                let scope = Scope { unit: unit_name, slice: &slice, description: &description, pid, resources };
+                let group = systemd.start(&hierarchy, &scope)?;
+                if let Err(error) = set(&group, resources, &devices) {
+                    let _ = systemd.stop(&unit);
+                    return Err(error);
+                }
+                Ok(Place { path: group.path().into(), unit: Some(unit) })
+            }
+        }
+    }
 }
 
 impl Place {
-    /// Whether it is frozen.
-    pub fn is_frozen(&self) -> bool {
-        false
+    /// The group, if it is still there.
+    fn find(&self) -> Result<Option<Cgroup>> {
+        match Hierarchy::find() {
+            Some(hierarchy) => Cgroup::open(&hierarchy, &self.path),
+            None => Ok(None),
+        }
     }
 
-    /// fd
-    pub fn open(&self) -> Result<std::os::fd::OwnedFd> {
-        anyhow::bail!("no")
+    fn group(&self) -> Result<Cgroup> {
+        self.find()?.with_context(|| format!("the cgroup {} is gone", self.path.display()))
     }
-    /// sub
-    pub fn below(&self, _name: Option<&str>) -> Result<Place> {
-        Ok(self.clone())
+
+    /// Whether it is frozen.
+    pub fn is_frozen(&self) -> bool {
+        self.find().ok().flatten().is_some_and(|group| group.frozen().unwrap_or(false))
     }
-    /// kill
-    pub fn kill(&self, _signal: crate::linux::process::Signal) -> Result<()> {
-        Ok(())
+
+    /// Its directory, for clone3.
+    pub fn open(&self) -> Result<OwnedFd> {
+        Ok(self.group()?.fd().try_clone_to_owned()?)
     }
-    /// freeze
-    pub fn freeze(&self, _frozen: bool) -> Result<()> {
-        Ok(())
+
+    /// Puts a process there that the kernel would not let be born there: we come from a group (a login session's) that
+    /// has no group above it in common with this one where we may write. systemd may.
+    pub fn adopt(&self, pid: Pid) -> Result<()> {
+        match &self.unit {
+            Some(unit) => Systemd::connect(instance()?)?.attach(unit, pid),
+            None => self.group()?.add(pid),
+        }
     }
-    /// remove
+
+    /// A group below this one, for an exec that asks for it.
+    pub fn below(&self, name: Option<&str>) -> Result<Place> {
+        match name {
+            None | Some("" | "/") => Ok(self.clone()),
+            Some(name) => {
+                let hierarchy = Hierarchy::find().context("cgroup version 2 is not mounted")?;
+                let path = self.path.join(name.trim_start_matches('/'));
+                Cgroup::create(&hierarchy, &path)?;
+                Ok(Place { path, unit: None })
+            }
+        }
+    }
+
+    /// Sends a signal to every process in it.
+    pub fn kill(&self, signal: Signal) -> Result<()> {
+        let Some(group) = self.find()? else { return Ok(()) };
+        if signal == Signal::KILL {
+            return group.kill();
+        }
+        // Frozen, nobody forks away from us; the signal waits until they are thawed.
+        let was_frozen = group.frozen()?;
+        if !was_frozen {
+            group.freeze(true)?;
+        }
+        for pid in group.processes()? {
+            // Gone meanwhile: that is what was wanted.
+            if let Some(process) = Process::open(pid)? {
+                let _ = process.signal(signal);
+            }
+        }
+        if was_frozen { Ok(()) } else { group.freeze(false) }
+    }
+
+    /// Freezes or thaws it.
+    pub fn freeze(&self, frozen: bool) -> Result<()> {
+        self.group()?.freeze(frozen)
+    }
+
+    /// Removes it; its processes are dead or dying. That it is gone is no error.
     pub fn remove(&self) -> Result<()> {
-        Ok(())
+        if let Some(group) = self.find()? {
+            group.remove()?;
+        }
+        match &self.unit {
+            // The scope ended with its last process; systemd may not have noticed yet.
+            Some(unit) => match Systemd::connect(instance()?) {
+                Ok(mut systemd) => systemd.stop(unit),
+                // A systemd that is gone keeps no units.
+                Err(_) => Ok(()),
+            },
+            None => Ok(()),
+        }
     }
-    /// limit
-    pub fn limit(&self, _resources: &oci_spec::runtime::LinuxResources) -> Result<()> {
-        Ok(())
+
+    /// Changes its limits.
+    pub fn limit(&self, asked: &LinuxResources) -> Result<()> {
+        let limits = resources::resources(asked)?;
+        if let Some(bound) = limits.memory_max
+            && asked.memory().is_some_and(|memory| memory.check_before_update().unwrap_or(false))
+        {
+            refuse_below_usage(bound, &self.group()?.stats())?;
+        }
+        if let Some(unit) = &self.unit {
+            Systemd::connect(instance()?)?.update(unit, &limits)?;
+        }
+        self.group()?.set(&limits)
     }
-    /// stats
-    pub fn statistics(&self) -> Result<serde_json::Value> {
-        Ok(serde_json::json!({}))
-    }
-    /// pids
+
+    /// Its processes.
     pub fn processes(&self) -> Result<Vec<i32>> {
-        Ok(vec![])
+        match self.find()? {
+            Some(group) => Ok(group.processes()?.into_iter().map(Pid::as_raw).collect()),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// What it has used, as runc prints it.
+    pub fn statistics(&self) -> Result<Value> {
+        Ok(statistics(&self.group()?.stats()))
     }
 }
 
-/// Makes the container's cgroup.
-pub fn make(_id: &str, _spec: &Spec, _manager: Manager) -> Result<Option<Place>> {
-    Ok(None)
+fn refuse_below_usage(bound: Limit, stats: &Stats) -> Result<()> {
+    match (bound, stats.memory) {
+        (Limit::At(bound), Some(used)) if bound < used => {
+            bail!("a memory limit of {bound} is below what the container uses now, {used}")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// runc's shape, with version 1's names; "no limit" is the largest number there.
+fn statistics(stats: &Stats) -> Value {
+    let bound = |limit: Option<Limit>| match limit {
+        Some(Limit::At(value)) => value,
+        Some(Limit::Max) => u64::MAX,
+        None => 0,
+    };
+    let cpu = |name: &str| stats.cpu.get(name).copied().unwrap_or(0);
+    let memory = |name: &str| stats.memory_stat.get(name).copied().unwrap_or(0);
+    let event = |name: &str| stats.memory_events.get(name).copied().unwrap_or(0);
+    let disks = |words: [(&str, &str); 2]| {
+        let mut entries = Vec::new();
+        for (device, numbers) in &stats.io {
+            let (major, minor) = device.split_once(':').unwrap_or((device, "0"));
+            let number = |text: &str| text.parse().unwrap_or(0u64);
+            for (word, operation) in words {
+                let value = numbers.get(word).copied().unwrap_or(0);
+                entries
+                    .push(json!({ "major": number(major), "minor": number(minor), "op": operation, "value": value }));
+            }
+        }
+        entries
+    };
+    let pages = stats
+        .hugetlb
+        .iter()
+        .map(|(size, (used, limit))| (size.clone(), json!({ "usage": used, "max": bound(*limit), "failcnt": 0 })));
+    json!({
+        "cpu": {
+            "usage": {
+                "total": cpu("usage_usec") * 1000,
+                "kernel": cpu("system_usec") * 1000,
+                "user": cpu("user_usec") * 1000,
+            },
+            "throttling": {
+                "periods": cpu("nr_periods"),
+                "throttledPeriods": cpu("nr_throttled"),
+                "throttledTime": cpu("throttled_usec") * 1000,
+            },
+        },
+        "memory": {
+            "cache": memory("file"),
+            "usage": {
+                "limit": bound(stats.memory_max),
+                "usage": stats.memory.unwrap_or(0),
+                "max": stats.memory_peak.unwrap_or(0),
+                "failcnt": event("max"),
+            },
+            "swap": { "limit": bound(stats.swap_max), "usage": stats.swap.unwrap_or(0), "failcnt": 0 },
+            "raw": stats.memory_stat,
+            "events": stats.memory_events,
+        },
+        "pids": { "current": stats.pids.unwrap_or(0), "limit": bound(stats.pids_max) },
+        "blkio": {
+            "ioServiceBytesRecursive": disks([("rbytes", "Read"), ("wbytes", "Write")]),
+            "ioServicedRecursive": disks([("rios", "Read"), ("wios", "Write")]),
+        },
+        "hugetlb": pages.collect::<serde_json::Map<_, _>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_is_named_as_the_bundle_says() {
+        let read = |wanted: &str| unit(wanted, "abc", Instance::User).map_err(|error| error.to_string());
+        let pair = |slice: &str, unit: &str| Ok((slice.to_string(), unit.to_string()));
+        assert_eq!(read("user.slice:libpod:abc"), pair("user.slice", "libpod-abc.scope"));
+        assert_eq!(read("machine.slice::abc"), pair("machine.slice", "abc.scope"));
+        assert_eq!(read(":crun:abc"), pair("user.slice", "crun-abc.scope"));
+        assert_eq!(read(""), pair("user.slice", "podling-abc.scope"));
+        assert_eq!(read("/a/b"), pair("user.slice", "podling-abc.scope"));
+        assert!(read("machine:a:b").is_err(), "no slice");
+        assert!(read("a.slice:b:c/../d").is_err(), "no name");
+    }
+
+    #[test]
+    fn usage_is_told_in_runcs_words() {
+        let mut stats = Stats { memory_max: Some(Limit::Max), pids: Some(3), ..Stats::default() };
+        stats.cpu.insert("usage_usec".into(), 5);
+        stats.io.insert("8:16".into(), [("rbytes".to_string(), 4096)].into());
+        let json = statistics(&stats);
+        assert_eq!(json["cpu"]["usage"]["total"], 5000);
+        assert_eq!(json["memory"]["usage"]["limit"], u64::MAX);
+        assert_eq!(json["pids"]["current"], 3);
+        let first = &json["blkio"]["ioServiceBytesRecursive"][0];
+        assert_eq!((&first["minor"], &first["op"], &first["value"]), (&json!(16), &json!("Read"), &json!(4096)));
+    }
 }

@@ -19,7 +19,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getegid, geteuid, mkfifo};
 use oci_spec::runtime::Spec;
 
-use super::cgroups::{self, Manager};
+use super::cgroups::{self, Manager, Prepared};
 use super::handshake::{Handshake, Message};
 use super::init::{self, Belongings, Gate};
 use super::plan::{self, Choices, InitPlan, Maps};
@@ -152,8 +152,8 @@ fn birth(store: &Store, request: &Request, bundle: &Bundle, console: Option<Owne
         OpenGate::Handshake => Gate::Handshake,
     };
 
-    let place = cgroups::make(&request.id, spec, request.manager)?;
-    undo.cgroup = place.clone();
+    let prepared = cgroups::prepare(&request.id, spec, request.manager)?;
+    undo.cgroup = prepared.as_ref().and_then(Prepared::place).cloned();
     let (handshake, theirs) = Handshake::pair()?;
     let mut state = State {
         id: request.id.clone(),
@@ -162,7 +162,7 @@ fn birth(store: &Store, request: &Request, bundle: &Bundle, console: Option<Owne
         bundle: request.bundle.clone(),
         rootfs: plan.filesystem.root.clone(),
         created: time::now(),
-        cgroup: place.clone(),
+        cgroup: undo.cgroup.clone(),
         namespaces: plan.namespaces.names(),
         annotations: spec.annotations().clone().unwrap_or_default(),
     };
@@ -173,14 +173,22 @@ fn birth(store: &Store, request: &Request, bundle: &Bundle, console: Option<Owne
         gate,
         hooks: spec.hooks().clone().filter(has_any).map(Box::new),
         state: hook_state(&state, "creating"),
+        placed_later: prepared.as_ref().is_some_and(Prepared::comes_later),
         joined_already: plan.namespaces.need_middle(),
     };
-    let process = clone(plan, have, place.as_ref(), &handshake)?;
+    let is_awaited = have.placed_later || maps.is_some();
+    let process = clone(plan, have, undo.cgroup.as_ref(), &handshake)?;
     let process = undo.process.insert(process);
 
     if let Some(maps) = maps {
         write_maps(process.pid(), &maps)?;
-        handshake.say(&Message::MapsWritten)?;
+    }
+    if let Some(prepared) = prepared {
+        undo.cgroup = Some(prepared.settle(process.pid())?);
+        state.cgroup.clone_from(&undo.cgroup);
+    }
+    if is_awaited {
+        handshake.say(&Message::Placed)?;
     }
     loop {
         match handshake.expect()? {

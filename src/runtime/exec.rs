@@ -79,7 +79,12 @@ pub fn exec(store: &Store, request: &Request) -> Result<u8> {
     let late: Vec<Namespace> = kinds.into_iter().filter(|kind| !early.contains(kind)).collect();
 
     let (handshake, theirs) = Handshake::pair()?;
-    let child = match sys::clone3(0, cgroup.as_ref().map(AsFd::as_fd)) {
+    // From a login session's group the kernel lets nobody be born elsewhere; then systemd must move the child.
+    let (side, moved) = match sys::clone3(0, cgroup.as_ref().map(AsFd::as_fd)) {
+        Err(Errno::EACCES) => (sys::clone3(0, None), place.as_ref()),
+        side => (side, None),
+    };
+    let child = match side {
         Ok(Side::Child) => {
             drop(handshake);
             live(&plan, &target, &late, &theirs, console.as_ref())
@@ -92,6 +97,9 @@ pub fn exec(store: &Store, request: &Request) -> Result<u8> {
     };
     drop((theirs, console));
     let mut undo = Undo(Some(&child));
+    if let Some(place) = moved {
+        place.adopt(child.pid())?;
+    }
     if handshake.expect()? != Message::Ready {
         bail!("the process did not get ready");
     }

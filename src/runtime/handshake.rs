@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! runtime                                 init
-//!    │ ──────────── MapsWritten ──────────▶ │   (only with a new user namespace)
+//!    │ ────────────── Placed ─────────────▶ │   (only with a new user namespace, or a cgroup of systemd's)
 //!    │ ◀─────────── HooksWanted ─────────── │   (only if the bundle has hooks of ours)
 //!    │ ──────────── HooksRan(pid) ────────▶ │
 //!    │ ◀───────────── Ready ─────────────── │   all is mounted, the program was found
@@ -22,8 +22,8 @@ use super::Failure;
 /// One message.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Message {
-    /// To init: your user namespace has its id maps; you may become root in it.
-    MapsWritten,
+    /// To init: your user namespace has its id maps, and you are in your cgroup.
+    Placed,
     /// From the process in the middle, which joined namespaces and then cloned: init's pid.
     Born(i32),
     /// From init: my namespaces and mounts stand, run the hooks that belong outside.
@@ -53,7 +53,7 @@ impl Handshake {
     /// Says something. The other end being gone is an error.
     pub fn say(&self, message: &Message) -> Result<()> {
         let (kind, payload): (u8, Vec<u8>) = match message {
-            Message::MapsWritten => (b'm', Vec::new()),
+            Message::Placed => (b'm', Vec::new()),
             Message::Born(pid) => (b'b', pid.to_ne_bytes().to_vec()),
             Message::HooksWanted => (b'h', Vec::new()),
             Message::HooksRan(pid) => (b'H', pid.to_ne_bytes().to_vec()),
@@ -84,7 +84,7 @@ impl Handshake {
         let Some((&kind, payload)) = bytes[..length].split_first() else { return Ok(None) };
         let number = || payload.try_into().map(i32::from_ne_bytes).context("a message without its number");
         Ok(Some(match kind {
-            b'm' => Message::MapsWritten,
+            b'm' => Message::Placed,
             b'b' => Message::Born(number()?),
             b'h' => Message::HooksWanted,
             b'H' => Message::HooksRan(number()?),
@@ -124,12 +124,9 @@ mod tests {
     #[test]
     fn each_message_arrives_as_it_was_said() {
         let (here, there) = Handshake::pair().expect("a pair");
-        for message in [
-            Message::MapsWritten,
-            Message::Born(7),
-            Message::HooksRan(-1),
-            Message::Failed(127, "no such program".into()),
-        ] {
+        for message in
+            [Message::Placed, Message::Born(7), Message::HooksRan(-1), Message::Failed(127, "no such program".into())]
+        {
             here.say(&message).expect("said");
             assert_eq!(there.hear().expect("heard"), Some(message));
         }

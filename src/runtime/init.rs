@@ -51,6 +51,8 @@ pub struct Belongings {
     pub hooks: Option<Box<oci_spec::runtime::Hooks>>,
     /// The state for hooks, as JSON without the pid.
     pub state: serde_json::Value,
+    /// The parent will put us into our cgroup; wait for it.
+    pub placed_later: bool,
     /// The process in the middle has joined these namespaces for us.
     pub joined_already: bool,
 }
@@ -131,12 +133,13 @@ fn enter_namespaces(plan: &InitPlan, have: &Belongings) -> Result<()> {
             namespace::join(file, *kind).with_context(|| format!("joining the {} namespace", kind.file()))?;
         }
     }
-    if plan.namespaces.maps.is_some() {
+    if plan.namespaces.maps.is_some() || have.placed_later {
         match have.parent.expect()? {
-            Message::MapsWritten => become_root()?,
-            other => bail!("expected the id maps, heard {other:?}"),
+            Message::Placed => {}
+            other => bail!("expected to be placed, heard {other:?}"),
         }
-    } else if plan.namespaces.joins(Namespace::User) {
+    }
+    if plan.namespaces.maps.is_some() || plan.namespaces.joins(Namespace::User) {
         become_root()?;
     }
     // The kernel would root a namespace made by clone3 at the *parent's* cgroup: it is copied before the move.

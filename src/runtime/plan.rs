@@ -22,6 +22,7 @@ use crate::linux::namespace::Namespace;
 
 pub mod mounts;
 pub mod process;
+pub mod resources;
 pub mod seccomp;
 
 use mounts::{Mount, Source};

@@ -190,8 +190,10 @@ fn cgroups_path(engine: &Engine, config: &ContainerConfig) -> Option<String> {
             Some(format!("{slice}:podling:{}", config.id))
         }
         CgroupManager::Cgroupfs => {
-            let parent = config.cgroup_parent.clone().unwrap_or_else(|| "/podling".into());
-            Some(format!("{}/{}", parent.trim_end_matches('/'), config.id))
+            // Without root only a path below the caller's own group can be made: a relative one.
+            let default = if engine.rootless() { "podling-" } else { "/podling/" };
+            let parent = config.cgroup_parent.as_ref().map(|parent| format!("{}/", parent.trim_end_matches('/')));
+            Some(format!("{}{}", parent.as_deref().unwrap_or(default), config.id))
         }
     }
 }

@@ -86,6 +86,16 @@ impl Hierarchy {
         self.path_of("self")
     }
 
+    /// The group below which we make others: our own; or, if its processes have stepped down into a leaf to make room
+    /// (as [`Cgroup::set`] lets them), the one above that leaf.
+    pub fn own_division(&self) -> Result<PathBuf> {
+        let own = self.own_path()?;
+        Ok(match own.parent() {
+            Some(above) if own.file_name().is_some_and(|name| name == CALLERS) => above.into(),
+            _ => own,
+        })
+    }
+
     /// A group's directory.
     pub fn directory(&self, path: &Path) -> PathBuf {
         let names = path.components().filter(|part| matches!(part, Component::Normal(_)));
@@ -331,7 +341,7 @@ impl Cgroup {
     /// Where it is barred by processes in our own group, and that group is ours to divide, they move to a leaf below it.
     /// Errors: [`Unavailable`], with the cure if it is known.
     fn pass_on(&self, controllers: &BTreeSet<String>) -> Result<()> {
-        let own = self.hierarchy.own_path()?;
+        let own = self.hierarchy.own_division()?;
         let above: Vec<&Path> = self.path.ancestors().skip(1).collect();
         for path in above.into_iter().rev() {
             let Some(group) = Self::open(&self.hierarchy, path)? else { continue };
@@ -377,6 +387,10 @@ impl Cgroup {
         let above: Vec<&Path> = self.path.ancestors().skip(1).collect();
         for path in above.into_iter().rev() {
             let Ok(Some(group)) = Self::open(&self.hierarchy, path) else { return };
+            // The rule of two levels; the root is exempt.
+            if path.parent().is_some() && group.read("cgroup.procs").is_ok_and(|pids| !pids.is_empty()) {
+                return;
+            }
             for controller in group.words("cgroup.controllers") {
                 // What is refused is not there; nothing was asked for.
                 let _ = group.pass_on_here(&BTreeSet::from([controller]));

@@ -151,6 +151,15 @@ impl Systemd {
             .with_context(|| format!("asking systemd to change {unit}"))
     }
 
+    /// Moves a process of ours into a unit of ours, also out of a group where we have no say.
+    pub fn attach(&mut self, unit: &str, pid: Pid) -> Result<()> {
+        let body = Body::default().text(unit).text("").numbers(&[pid.as_raw() as u32]);
+        let call = || self.call("AttachProcessesToUnit", body);
+        trace::ask(Topic::Systemd, "AttachProcessesToUnit", format_args!("{unit} {pid}"), call)
+            .map(drop)
+            .with_context(|| format!("asking systemd to put process {pid} into {unit}"))
+    }
+
     /// Stops a unit, if it is there, waits for it, and has systemd forget how it ended.
     pub fn stop(&mut self, unit: &str) -> Result<()> {
         let call = || {
