@@ -58,8 +58,9 @@ pub enum Outcome {
     Exited(ExitRecord),
     /// The person typed the detach keys; the container runs on.
     Detached,
-    /// The connection is gone without a word of how the container ended (its monitor was killed), or nobody reads our
-    /// output any more, and the container runs on.
+    /// Nobody reads our standard output any more (`run … | head`). The container runs on; Podman's client dies here.
+    Unread,
+    /// The connection is gone without a word of how the container ended: its monitor was killed.
     Closed,
 }
 
@@ -140,7 +141,7 @@ impl Attachment {
                 match source {
                     Source::Output if output.is_empty() => {
                         if options.output && events.contains(PollFlags::POLLERR) {
-                            return Ok(Outcome::Closed);
+                            return Ok(Outcome::Unread);
                         }
                     }
                     Source::Output => {
@@ -151,7 +152,7 @@ impl Attachment {
                             Err(Errno::EAGAIN | Errno::EINTR) => {}
                             // Without standard error one can live.
                             Err(_) if out_to == packet::STDERR => output.clear(),
-                            Err(_) => return Ok(Outcome::Closed),
+                            Err(_) => return Ok(Outcome::Unread),
                         }
                     }
                     Source::Socket => {

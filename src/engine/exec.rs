@@ -126,7 +126,7 @@ impl Engine {
         let outcome = streams.run(|signal| {
             let _ = process.signal(signal);
         })?;
-        if outcome == Outcome::Detached {
+        if matches!(outcome, Outcome::Detached | Outcome::Unread) {
             return Ok(ExecOutcome::Detached);
         }
         let record = launched.end().or(if let Outcome::Exited(record) = outcome { Some(record) } else { None });

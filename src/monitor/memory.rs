@@ -6,7 +6,11 @@
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::Pid;
+
+use crate::linux::cgroup::Hierarchy;
 
 /// The count of one cgroup, watched.
 pub struct MemoryEvents {
@@ -16,14 +20,12 @@ pub struct MemoryEvents {
 }
 
 impl MemoryEvents {
-    /// Begins to watch, if the cgroup has the file. `before`: kills until now do not count (an exec session comes into a
-    /// cgroup that has a past).
-    pub fn watch(path: Option<&Path>, has_past: bool) -> Self {
-        let file = path.and_then(|path| File::open(path).ok());
+    /// Begins to watch `path`, or else the cgroup that `process` was born into, if it has one that is not ours too and that
+    /// counts memory. Kills until now are of another's past.
+    pub fn watch(path: Option<&Path>, process: Pid) -> Self {
+        let file = path.map(Path::to_owned).or_else(|| events_of(process)).and_then(|path| File::open(path).ok());
         let mut events = Self { file, before: 0, killed: false };
-        if has_past {
-            events.before = events.count().unwrap_or(0);
-        }
+        events.before = events.count().unwrap_or(0);
         events.look();
         events
     }
@@ -47,6 +49,12 @@ impl MemoryEvents {
         let length = self.file.as_ref()?.read_at(&mut text, 0).ok()?;
         oom_kills(std::str::from_utf8(&text[..length]).ok()?)
     }
+}
+
+fn events_of(process: Pid) -> Option<PathBuf> {
+    let hierarchy = Hierarchy::find().filter(|hierarchy| !hierarchy.is_hybrid())?;
+    let path = hierarchy.path_of(&process.to_string()).ok()?;
+    (path != hierarchy.own_path().ok()?).then(|| hierarchy.directory(&path).join("memory.events"))
 }
 
 fn oom_kills(text: &str) -> Option<u64> {

@@ -144,13 +144,14 @@ fn begin(config: &MonitorConfig, report: &mut Report) -> Result<Option<Watch>> {
         trace::end();
     }
     let is_exec = config.task != Task::Create;
+    let memory = MemoryEvents::watch(config.memory_events.as_deref(), process.pid());
     let mut watch = Watch {
         process,
         streams,
         clients,
         control,
         log,
-        memory: MemoryEvents::watch(config.memory_events.as_deref(), is_exec),
+        memory,
         signals,
         deadline: config.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds)),
         timed_out: false,

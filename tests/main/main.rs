@@ -34,6 +34,6 @@ mod delegated;
 mod equivalence;
 mod harness;
 mod layering;
-mod monitor;
 mod listing;
+mod monitor;
 mod readme;
