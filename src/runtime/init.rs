@@ -8,7 +8,6 @@
 //! network namespace, somebody attaches. Whatever can go wrong should have gone wrong before, while `create` still listens.
 
 use std::convert::Infallible;
-use std::ffi::CString;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -106,6 +105,8 @@ fn init(plan: &mut InitPlan, have: &Belongings) -> Result<Infallible> {
     for (name, value) in &plan.sysctls {
         set_sysctl(&root, name, value)?;
     }
+    // Images often name a directory that they do not have; later the root may be read-only.
+    mount::directory_in_root(&root.tree, &plan.process.directory).context("the working directory")?;
     filesystem::finish(&root, &plan.filesystem)?;
     run_hooks(have, "createContainer")?;
     let Root { tree, proc } = root;
@@ -116,8 +117,7 @@ fn init(plan: &mut InitPlan, have: &Belongings) -> Result<Infallible> {
     }
     drop((tree, proc));
 
-    make_working_directory(&plan.process.directory)?;
-    let path = find_program(plan)?;
+    let path = program::find(&plan.process)?;
     nix::sys::prctl::set_dumpable(false)?;
     have.parent.say(&Message::Ready)?;
     wait_at(&have.gate, &have.parent)?;
@@ -237,19 +237,6 @@ fn set_sysctl(root: &Root, name: &Path, value: &str) -> Result<()> {
         file.write_all(value.as_bytes())
     })
     .with_context(told)
-}
-
-/// Images often name one that they do not have.
-fn make_working_directory(directory: &Path) -> Result<()> {
-    if directory.is_dir() {
-        return Ok(());
-    }
-    let root = File::open("/").context("/")?;
-    mount::directory_in_root(root, directory).map(drop).context("the working directory")
-}
-
-fn find_program(plan: &InitPlan) -> Result<CString> {
-    program::find(&plan.process)
 }
 
 /// Blocks until the program may run.
