@@ -169,6 +169,7 @@ fn enter(
 ) -> Result<Infallible> {
     let oom_score: Option<File> =
         plan.oom_score.map(|_| filesystem::open_proc(None, Path::new("self/oom_score_adj"))).transpose()?;
+    let label = program::Label::open(plan)?;
     nix::sys::prctl::set_dumpable(false)?;
     if !kinds.is_empty() {
         namespace::join_process(target, kinds)
@@ -197,7 +198,7 @@ fn enter(
     let path = program::find(plan)?;
     parent.say(&Message::Ready)?;
     match parent.hear()? {
-        Some(Message::Go) => program::become_program(plan, &path),
+        Some(Message::Go) => program::become_program(plan, &path, label),
         other => bail!("expected to be let go, heard {other:?}"),
     }
 }

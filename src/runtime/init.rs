@@ -79,6 +79,7 @@ fn init(plan: &mut InitPlan, have: &Belongings) -> Result<Infallible> {
     // From here on processes of other containers, with whom we may share a pid namespace, cannot look into us, who still
     // hold the host's files (CVE-2016-9962). /proc/self becomes root's then: what we need of it is opened before.
     let oom_score = open_oom_score(plan)?;
+    let label = program::Label::open(&plan.process)?;
     if plan.namespaces.joins(Namespace::Pid) {
         nix::sys::prctl::set_dumpable(false)?;
     }
@@ -123,7 +124,7 @@ fn init(plan: &mut InitPlan, have: &Belongings) -> Result<Infallible> {
     wait_at(&have.gate, &have.parent)?;
 
     run_hooks(have, "startContainer")?;
-    program::become_program(&plan.process, &path)
+    program::become_program(&plan.process, &path, label)
 }
 
 /// Joins, becomes root of a new user namespace, and makes what could not be made at birth.

@@ -9,6 +9,7 @@
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr};
+use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -93,7 +94,7 @@ pub fn limit(process: &ProcessPlan) -> Result<()> {
 }
 
 /// How gladly the kernel kills us for want of memory. `file` is /proc/self/oom_score_adj of a /proc we trust.
-pub fn set_oom_score(file: std::fs::File, score: i32) -> Result<()> {
+pub fn set_oom_score(file: File, score: i32) -> Result<()> {
     let mut file = file;
     trace::ask(Topic::Process, "write", format_args!("/proc/self/oom_score_adj {score}"), || {
         file.write_all(score.to_string().as_bytes())
@@ -106,10 +107,44 @@ pub fn set_oom_score(file: std::fs::File, score: i32) -> Result<()> {
     .with_context(|| format!("setting oom_score_adj to {score}"))
 }
 
+/// A label that a security module (AppArmor, SELinux) gives the program at execve.
+#[derive(Debug)]
+pub struct Label(File, String);
+
+impl Label {
+    /// Opens the file through which a label is asked for, while we stand in front of a /proc that we trust: one that an
+    /// image prepared could swallow the label (CVE-2019-16884). `None` if there is none to set, or nobody who minds it.
+    pub fn open(process: &ProcessPlan) -> Result<Option<Self>> {
+        let enabled = |path: &str| std::fs::read_to_string(path).is_ok_and(|text| text.starts_with('Y'));
+        if let Some(profile) = process.apparmor.as_ref().filter(|name| *name != "unconfined")
+            && enabled("/sys/module/apparmor/parameters/enabled")
+        {
+            // The older place is whichever module came first.
+            let file = super::filesystem::open_proc(None, Path::new("self/attr/apparmor/exec"))
+                .or_else(|_| super::filesystem::open_proc(None, Path::new("self/attr/exec")))?;
+            return Ok(Some(Self(file, format!("exec {profile}"))));
+        }
+        match &process.selinux {
+            Some(label) if Path::new("/sys/fs/selinux/enforce").exists() => {
+                Ok(Some(Self(super::filesystem::open_proc(None, Path::new("self/attr/exec"))?, label.clone())))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn set(mut self) -> Result<()> {
+        let Self(file, label) = &mut self;
+        trace::ask(Topic::Security, "write", format_args!("/proc/self/attr {label}"), || {
+            file.write_all(label.as_bytes())
+        })
+        .with_context(|| format!("setting the security label {label:?}"))
+    }
+}
+
 /// Becomes the program. Returns only with an error, and then with the status that shells give it.
 ///
 /// `path` is what [`find`] found.
-pub fn become_program(process: &ProcessPlan, path: &CString) -> Result<Infallible> {
+pub fn become_program(process: &ProcessPlan, path: &CString, label: Option<Label>) -> Result<Infallible> {
     give_terminal_and_pipes(process);
     if let Some(wanted) = &process.capabilities {
         caps::limit_bounding(wanted.bounding)?;
@@ -133,6 +168,7 @@ pub fn become_program(process: &ProcessPlan, path: &CString) -> Result<Infallibl
     sys::restore_sigpipe().context("restoring SIGPIPE")?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).context("unblocking signals")?;
     let environment = with_home(process);
+    label.map_or(Ok(()), Label::set)?;
     // Whatever we, or whoever called us, still hold: the program gets only what it was promised (CVE-2024-21626).
     let first = 3 + process.passed_descriptors;
     trace::ask(Topic::Security, "close_range", format_args!("{first}.. cloexec"), || sys::close_on_exec_from(first))
