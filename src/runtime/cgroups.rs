@@ -225,6 +225,16 @@ impl Place {
         Ok(self.group()?.fd().try_clone_to_owned()?)
     }
 
+    /// The group, here or below, where this process is now.
+    pub fn of(&self, pid: Pid) -> Result<Option<OwnedFd>> {
+        let Some(hierarchy) = Hierarchy::find() else { return Ok(None) };
+        let path = hierarchy.path_of(&pid.to_string())?;
+        if !path.starts_with(&self.path) {
+            return Ok(None);
+        }
+        Cgroup::open(&hierarchy, &path)?.map(|group| Ok(group.fd().try_clone_to_owned()?)).transpose()
+    }
+
     /// Puts a process there that the kernel would not let be born there: we come from a group (a login session's) that
     /// has no group above it in common with this one where we may write. systemd may.
     pub fn adopt(&self, pid: Pid) -> Result<()> {

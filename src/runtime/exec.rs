@@ -82,6 +82,11 @@ pub fn exec(store: &Store, request: &Request) -> Result<u8> {
     // From a login session's group the kernel lets nobody be born elsewhere; then systemd must move the child.
     let (side, moved) = match sys::clone3(0, cgroup.as_ref().map(AsFd::as_fd)) {
         Err(Errno::EACCES) => (sys::clone3(0, None), place.as_ref()),
+        // A container that divides its group (systemd in it) has moved everybody down: its own level takes no process.
+        Err(Errno::EBUSY) if cgroup.is_some() => {
+            let lower = place.as_ref().map(|place| place.of(target.pid())).transpose()?.flatten();
+            (sys::clone3(0, lower.as_ref().map(AsFd::as_fd)), None)
+        }
         side => (side, None),
     };
     let child = match side {

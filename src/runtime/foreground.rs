@@ -184,10 +184,9 @@ impl Terminal {
                 let _ = out.write_all(&bytes[..length]).and_then(|()| out.flush());
                 true
             }
-            Ok(_) => false,
             Err(Errno::EINTR) => true,
             // EIO: nobody has the other end open any more.
-            Err(_) => false,
+            Ok(_) | Err(_) => false,
         }
     }
 }

@@ -15,7 +15,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use nix::sched::CloneFlags;
 use nix::unistd::{Gid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, setresgid, setresuid, setsid};
 
 use super::filesystem::{self, Root};
@@ -112,9 +111,9 @@ fn init(plan: &mut InitPlan, have: &Belongings) -> Result<Infallible> {
     run_hooks(have, "createContainer")?;
     let Root { tree, proc } = root;
     if plan.pivot {
-        rootfs::pivot(&tree)?
+        rootfs::pivot(&tree)?;
     } else {
-        rootfs::move_over(&tree)?
+        rootfs::move_over(&tree)?;
     }
     drop((tree, proc));
 
@@ -196,7 +195,10 @@ fn run_hooks(have: &Belongings, moment: &str) -> Result<()> {
     if moment == "createRuntime" {
         have.parent.say(&Message::HooksWanted)?;
         return match have.parent.expect()? {
-            Message::HooksRan(pid) => Ok(HOST_PID.store(pid, std::sync::atomic::Ordering::Relaxed)),
+            Message::HooksRan(pid) => {
+                HOST_PID.store(pid, std::sync::atomic::Ordering::Relaxed);
+                Ok(())
+            }
             other => bail!("expected the hooks' end, heard {other:?}"),
         };
     }
@@ -269,5 +271,5 @@ fn wait_at(gate: &Gate, parent: &Handshake) -> Result<()> {
 pub fn birth_flags(plan: &InitPlan) -> u64 {
     let later = [Namespace::Cgroup, Namespace::Time];
     let kinds: Vec<Namespace> = plan.namespaces.new.iter().copied().filter(|kind| !later.contains(kind)).collect();
-    CloneFlags::from_bits_retain(namespace::flags(&kinds)).bits() as u32 as u64
+    u64::from(namespace::flags(&kinds) as u32)
 }

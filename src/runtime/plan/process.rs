@@ -54,7 +54,7 @@ pub fn plan(process: &Process, seccomp: Option<&LinuxSeccomp>, preserve_fds: i32
         bail!("process.args: there is no program to run");
     }
     if !process.cwd().is_absolute() {
-        bail!("process.cwd: {:?} is not an absolute path", process.cwd());
+        bail!("process.cwd: {:?} is not an absolute path", process.cwd().display());
     }
     let user = process.user();
     let mut environment = c_strings("process.env", process.env().clone().unwrap_or_default())?;

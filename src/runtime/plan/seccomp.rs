@@ -25,7 +25,7 @@ pub fn compile(asked: &LinuxSeccomp) -> Result<Option<Program>> {
     let filter = Filter {
         default_action: action(asked.default_action(), asked.default_errno_ret())?,
         rules: rules.collect::<Result<_>>().context("linux.seccomp")?,
-        architectures: asked.architectures().iter().flatten().filter_map(architecture).collect(),
+        architectures: asked.architectures().iter().flatten().copied().filter_map(architecture).collect(),
         flags: asked.flags().iter().flatten().fold(0, |flags, flag| flags | flag_bit(*flag)),
     };
     if filter.default_action == Action::Allow && filter.rules.is_empty() {
@@ -65,7 +65,7 @@ fn condition(asked: &LinuxSeccompArg) -> Result<Condition> {
 }
 
 /// Those of other machines have no calls here.
-fn architecture(asked: &Arch) -> Option<Architecture> {
+fn architecture(asked: Arch) -> Option<Architecture> {
     match asked {
         Arch::ScmpArchX86_64 => Some(Architecture::X86_64),
         Arch::ScmpArchX32 => Some(Architecture::X32),
