@@ -14,7 +14,7 @@
 //! what it knows is read from its `--help`, once, and kept in `$RUN/pasta`.
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -135,21 +135,35 @@ impl Pasta {
         remove(&netns)?;
         std::os::unix::fs::symlink("/proc/self/fd/0", &netns).with_context(|| format!("making {}", netns.display()))?;
         let words = self.arguments(engine.owner, options, &container.config.ports, &netns);
-        let output = trace::ask(Topic::Network, "pasta", format_args!("{}", words.join(" ")), || {
-            Command::new(&self.program).args(&words).stdin(Stdio::from(namespace)).output()
+        let mut pasta = trace::ask(Topic::Network, "pasta", format_args!("{}", words.join(" ")), || {
+            Command::new(&self.program)
+                .args(&words)
+                .stdin(Stdio::from(namespace))
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
         })
         .context("starting pasta")?;
-        if !output.status.success() {
+        // Its first self ends when its second is ready. Some versions of that one keep our pipes, which so have no end.
+        let status = pasta.wait().context("waiting for pasta")?;
+        if !status.success() {
             remove(&netns)?;
             check_tun()?;
-            let said = String::from_utf8_lossy(&output.stderr);
+            let mut said = String::new();
+            if let Some(mut stderr) = pasta.stderr.take() {
+                stderr.read_to_string(&mut said)?;
+            }
             if said.contains("routable interface") || said.contains("External interface") {
                 self.check_host()?;
             }
             bail!(Failure::Start(format!("pasta: {}", complaint(&said))));
         }
-        // It has gone to the background, and its first self has told us the pid.
-        let daemon = String::from_utf8_lossy(&output.stdout).trim().parse().ok().and_then(Process::of);
+        // The pid of the second is the one line it said.
+        let mut line = String::new();
+        if let Some(stdout) = pasta.stdout.take() {
+            BufReader::new(stdout).read_line(&mut line)?;
+        }
+        let daemon = line.trim().parse().ok().and_then(Process::of);
         if let Some(daemon) = daemon {
             write_whole(&container.run.join("pasta"), &serde_json::to_vec(&daemon)?)?;
         }
