@@ -164,17 +164,16 @@ impl Connection {
     }
 
     fn authenticate(&mut self) -> Result<()> {
-        self.stream.write_all(b"\0AUTH EXTERNAL\r\n")?;
-        let answer = self.line()?;
-        if !answer.starts_with("DATA") {
-            bail!("the answer was {answer:?}");
+        // All in one, as systemd's own clients do. systemd looks for more only when more bytes arrive: a first call that
+        // it happened to read along with the word BEGIN would lie there unanswered.
+        self.stream.write_all(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
+        for expected in ["DATA", "OK"] {
+            let answer = self.line()?;
+            if !answer.starts_with(expected) {
+                bail!("the answer was {answer:?}");
+            }
         }
-        self.stream.write_all(b"DATA\r\n")?;
-        let answer = self.line()?;
-        if !answer.starts_with("OK") {
-            bail!("the answer was {answer:?}");
-        }
-        Ok(self.stream.write_all(b"BEGIN\r\n")?)
+        Ok(())
     }
 
     fn line(&mut self) -> Result<String> {

@@ -284,16 +284,15 @@ impl Place {
 
     /// Removes it; its processes are dead or dying. That it is gone is no error.
     pub fn remove(&self) -> Result<()> {
-        if let Some(group) = self.find()? {
-            group.remove()?;
+        // systemd's groups are systemd's to remove: it would not notice that one is gone, and keep its unit for ever.
+        // The scope may have ended by itself with its last process.
+        if let Some(unit) = &self.unit
+            && let Ok(mut systemd) = Systemd::connect(instance()?)
+        {
+            systemd.stop(unit)?;
         }
-        match &self.unit {
-            // The scope ended with its last process; systemd may not have noticed yet.
-            Some(unit) => match Systemd::connect(instance()?) {
-                Ok(mut systemd) => systemd.stop(unit),
-                // A systemd that is gone keeps no units.
-                Err(_) => Ok(()),
-            },
+        match self.find()? {
+            Some(group) => group.remove(),
             None => Ok(()),
         }
     }
