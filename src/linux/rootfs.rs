@@ -12,7 +12,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use nix::fcntl::{OFlag, open};
-use nix::mount::{MntFlags, MsFlags};
+use nix::mount::MntFlags;
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, chroot, fchdir, pivot_root};
 
@@ -39,14 +39,11 @@ pub fn pivot(tree: impl AsFd) -> Result<()> {
     chdir("/").context("entering the new root")
 }
 
-/// The way without pivot_root, for a root that lies in the kernel's first (initramfs), which cannot be exchanged: the new
-/// root is moved over it, and chroot makes it ours. Weaker, as the head of this file says.
-pub fn move_over(tree: impl AsFd) -> Result<()> {
+/// The way without pivot_root, for a machine whose root is the kernel's first (initramfs), which cannot be exchanged: the
+/// new root, stacked over the old one, becomes ours by chroot. Weaker, as the head of this file says: the old root is
+/// still mounted below.
+pub fn change(tree: impl AsFd) -> Result<()> {
     fchdir(tree).context("entering the new root")?;
-    trace::ask(Topic::Mount, "mount", format_args!(". / move"), || {
-        nix::mount::mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>)
-    })
-    .context("moving the new root over the old")?;
     trace::ask(Topic::Mount, "chroot", format_args!("."), || chroot(".")).context("changing the root (chroot)")?;
     chdir("/").context("entering the new root")
 }

@@ -68,7 +68,7 @@ pub fn build(plan: &mut FilesystemPlan) -> Result<Root> {
     Ok(root)
 }
 
-/// What must come last: the terminal's place is known, hooks have had their say.
+/// What must come after all that still makes files: covers, and what is to be read-only.
 pub fn finish(root: &Root, plan: &FilesystemPlan) -> Result<()> {
     mask(root, plan)?;
     for path in &plan.read_only_paths {
@@ -76,9 +76,6 @@ pub fn finish(root: &Root, plan: &FilesystemPlan) -> Result<()> {
     }
     if plan.read_only {
         mount::set_attributes(&root.tree, Attributes::READ_ONLY, Reach::One).context("making the root read-only")?;
-    }
-    if let Some((propagation, reach)) = plan.propagation {
-        mount::set_propagation(&root.tree, propagation, reach).context("the root's propagation")?;
     }
     Ok(())
 }

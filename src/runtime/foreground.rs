@@ -151,7 +151,9 @@ impl Terminal {
 
     fn copy_size(&self) {
         let Some(master) = &self.master else { return };
-        if let Ok((rows, columns)) = sys::window_size(std::io::stdin().as_fd()) {
+        if let Ok((rows, columns)) = sys::window_size(std::io::stdin().as_fd())
+            && (rows, columns) != (0, 0)
+        {
             let _ = sys::set_window_size(master.as_fd(), rows, columns);
         }
     }

@@ -113,7 +113,11 @@ fn init(plan: &mut InitPlan, have: &Belongings) -> Result<Infallible> {
     if plan.pivot {
         rootfs::pivot(&tree)?;
     } else {
-        rootfs::move_over(&tree)?;
+        rootfs::change(&tree)?;
+    }
+    if let Some((propagation, reach)) = plan.filesystem.propagation {
+        // Only now: a root whose mounts travel cannot be pivoted to.
+        mount::set_propagation(&tree, propagation, reach).context("the root's propagation")?;
     }
     drop((tree, proc));
 
