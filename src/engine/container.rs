@@ -303,8 +303,14 @@ impl Container {
                 Status::Running(process)
             };
         }
+        // Between a process's end and its record its monitor still passes on what was said last. The monitor is asked
+        // for first: if it is gone, whatever it had to record is there.
+        let monitored = self.monitor().is_some();
         match (self.exit(), self.started()) {
             (Some(record), _) => Status::Exited(record),
+            (None, Some(_)) if monitored && let Some(ending) = read_json(&self.run.join("process.json")) => {
+                Status::Running(ending)
+            }
             // It was let go, it is gone, and nobody saw how: its monitor was killed, or the machine lost its power.
             (None, Some(started)) => Status::Exited(ExitRecord {
                 code: -1,

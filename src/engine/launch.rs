@@ -228,6 +228,10 @@ impl Engine {
         match serde_json::from_str(&line) {
             Ok(StartReport::Created { pid }) => match Process::of(pid) {
                 Some(process) => Ok(Launched { process, monitor, report }),
+                // An exec session begins without `start`, and may be over already: its monitor has its words and its end.
+                None if config.task != Task::Create => {
+                    Ok(Launched { process: Process { pid, start_time: 0 }, monitor, report })
+                }
                 None => {
                     Launched { process: Process { pid, start_time: 0 }, monitor, report }.wait();
                     bail!(Failure::Start("the container's process ended before it could be started".into()))
