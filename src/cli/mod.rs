@@ -37,6 +37,8 @@ mod run;
 pub mod select;
 mod start;
 mod stop;
+mod system;
+mod top;
 mod verbs;
 mod volume;
 mod words;

@@ -10,7 +10,7 @@ use clap::{ArgAction, ArgMatches, Command};
 
 use crate::cli::{
     Context, Verb, copy, doctor, events, exec, export, help, images, info, inspect, logs, port, ps, remove, run, start,
-    stop, volume,
+    stop, system, top, volume,
 };
 
 /// A row of the table.
@@ -74,6 +74,11 @@ pub static ROWS: &[Row] = &[
     row::<inspect::Inspect>(&["inspect"], "Tell all about containers, images and volumes"),
     row::<inspect::Containers>(&["container inspect"], "Tell all about containers"),
     row::<copy::Copy>(&["cp", "container cp"], "Copy files from and to containers"),
+    row::<top::Top>(&["top", "container top"], "Show a container's processes"),
+    row::<system::Usages>(&["system df"], "Tell what the store takes of the disk"),
+    row::<system::Prune>(&["system prune"], "Remove what nothing uses"),
+    row::<system::Reset>(&["system reset"], "Remove everything"),
+    row::<system::Unshare>(&["unshare"], "Run a program in the user namespace that containers share"),
     row::<logs::Logs>(&["logs", "container logs"], "Print what containers have written"),
     row::<port::Port>(&["port", "container port"], "Tell where a container's ports are on the host"),
     row::<events::Events>(&["events", "system events"], "Tell what happens"),

@@ -31,6 +31,7 @@ pub mod request;
 mod rootfs;
 pub mod spec;
 pub mod store;
+pub mod top;
 pub mod usage;
 pub mod userns;
 pub mod volume;

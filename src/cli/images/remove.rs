@@ -188,21 +188,26 @@ impl Verb for Prune {
         if !self.force && !agreed(&format!("This command removes {what}."))? {
             return Ok(0);
         }
-        let engine = context.engine()?;
-        // A user's layers belong to ids that only his user namespace has.
-        engine.enter(None)?;
-        let layout = engine.layout()?;
-        let mut images = layout.images()?;
-        super::list::retain(&layout, &mut images, &self.filter)?;
-        let mut removal = Work { engine: &engine, layout: &layout, force: false, said: String::new() };
-        let mut said = String::new();
-        for image in images {
-            if (self.all || image.names.is_empty()) && used_by(&engine, &image)?.is_empty() {
-                removal.whole(&image)?;
-                said.push_str(&format!("{}\n", image.id));
-            }
-        }
-        sweep(&engine, &layout)?;
-        failure::print(&said)
+        let removed = prune(&context.engine()?, self.all, &self.filter)?;
+        failure::print(&removed.iter().map(|id| format!("{id}\n")).collect::<String>())
     }
+}
+
+/// Removes images without a name, with `all` also those that no container is made of; and tells their ids.
+pub fn prune(engine: &Engine, all: bool, filters: &[String]) -> Result<Vec<String>> {
+    // A user's layers belong to ids that only his user namespace has.
+    engine.enter(None)?;
+    let layout = engine.layout()?;
+    let mut images = layout.images()?;
+    super::list::retain(&layout, &mut images, filters)?;
+    let mut removal = Work { engine, layout: &layout, force: false, said: String::new() };
+    let mut removed = Vec::new();
+    for image in images {
+        if (all || image.names.is_empty()) && used_by(engine, &image)?.is_empty() {
+            removal.whole(&image)?;
+            removed.push(image.id);
+        }
+    }
+    sweep(engine, &layout)?;
+    Ok(removed)
 }

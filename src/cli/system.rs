@@ -1,0 +1,280 @@
+//! `system df`, `system prune`, `system reset`, `unshare`.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::process::CommandExt;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::cli::format::human::{ago, size};
+use crate::cli::format::{Listing, table};
+use crate::cli::remove::agreed;
+use crate::cli::{Context, Verb, failure, images};
+use crate::engine::Engine;
+use crate::engine::container::Status;
+use crate::engine::lifecycle::Removal;
+use crate::engine::usage::{self, Usage};
+
+/// podling system df
+#[derive(Debug, Args)]
+pub struct Usages {
+    /// Every image, container and volume by itself
+    #[arg(long, short)]
+    verbose: bool,
+    /// json, a Go template, or `table` and a template
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+}
+
+impl Verb for Usages {
+    fn run(self, context: &Context) -> Result<i32> {
+        let usage = usage::measure(&context.engine()?)?;
+        if self.verbose {
+            if self.format.is_some() {
+                bail!("--verbose and --format cannot be used together");
+            }
+            return failure::print(&verbose(&usage));
+        }
+        let rows = summary(&usage);
+        let listing = Listing {
+            format: self.format.as_deref(),
+            default: "table {{.Type}}\t{{.Total}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}",
+            headings: &[],
+            no_heading: false,
+        };
+        listing.print(&rows, || Value::Array(rows.clone()))
+    }
+}
+
+fn summary(usage: &Usage) -> Vec<Value> {
+    let row = |kind: &str, total: usize, active: usize, bytes: u64, reclaimable: u64| {
+        let percent = if bytes == 0 { 0.0 } else { 100.0 * reclaimable as f64 / bytes as f64 };
+        json!({
+            "Type": kind, "Total": total, "Active": active, "RawSize": bytes, "RawReclaimable": reclaimable,
+            "Size": size(bytes), "Reclaimable": format!("{} ({percent:.0}%)", size(reclaimable)),
+        })
+    };
+    let idle = |status: &Status| matches!(status, Status::Created | Status::Exited(_));
+    let (images, containers, volumes) = (&usage.images, &usage.containers, &usage.volumes);
+    let busy = containers.iter().filter(|it| !idle(&it.container.status())).count();
+    let used_images = images.iter().filter(|it| it.containers > 0).count();
+    let used_volumes = volumes.iter().filter(|it| it.containers > 0).count();
+    vec![
+        row("Images", images.len(), used_images, usage.images_size, usage.images_reclaimable),
+        row(
+            "Containers",
+            containers.len(),
+            busy,
+            containers.iter().map(|it| it.size).sum(),
+            containers.iter().filter(|it| idle(&it.container.status())).map(|it| it.size).sum(),
+        ),
+        row(
+            "Local Volumes",
+            volumes.len(),
+            used_volumes,
+            volumes.iter().map(|it| it.size).sum(),
+            volumes.iter().filter(|it| it.containers == 0).map(|it| it.size).sum(),
+        ),
+    ]
+}
+
+fn verbose(usage: &Usage) -> String {
+    let mut images = "REPOSITORY\tTAG\tIMAGE ID\tSIZE\tSHARED SIZE\tUNIQUE SIZE\tCONTAINERS\n".to_string();
+    for it in &usage.images {
+        let name = it.image.names.first();
+        images += &format!(
+            "{}\t{}\t{}\t{}\t{}\t{}\t{}\n",
+            name.map_or_else(|| "<none>".into(), |name| name.name()),
+            name.map_or_else(|| "<none>".into(), |name| name.version()),
+            &it.image.id[..12],
+            size(it.size),
+            size(it.shared),
+            size(it.size - it.shared),
+            it.containers
+        );
+    }
+    let mut containers = "CONTAINER ID\tIMAGE\tCOMMAND\tSIZE\tCREATED\tSTATUS\tNAMES\n".to_string();
+    for it in &usage.containers {
+        let config = &it.container.config;
+        let image = match &config.root {
+            crate::engine::container::Root::Image { name, .. } => name.clone(),
+            crate::engine::container::Root::Directory(directory) => directory.display().to_string(),
+        };
+        containers += &format!(
+            "{}\t{image}\t{}\t{}\t{}\t{}\t{}\n",
+            it.container.short_id(),
+            config.arguments().join(" "),
+            size(it.size),
+            config.created.parse().map(ago).unwrap_or_default(),
+            it.container.status().word(),
+            config.name
+        );
+    }
+    let mut volumes = "VOLUME NAME\tLINKS\tSIZE\n".to_string();
+    for it in &usage.volumes {
+        volumes += &format!("{}\t{}\t{}\n", it.name, it.containers, size(it.size));
+    }
+    format!(
+        "Images space usage:\n\n{}\nContainers space usage:\n\n{}\nLocal Volumes space usage:\n\n{}",
+        table::align(&images),
+        table::align(&containers),
+        table::align(&volumes)
+    )
+}
+
+/// podling system prune
+#[derive(Debug, Args)]
+pub struct Prune {
+    /// All images that no container is made of, not only those without a name
+    #[arg(long, short)]
+    all: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    force: bool,
+    /// Volumes that no container uses, too
+    #[arg(long)]
+    volumes: bool,
+}
+
+impl Verb for Prune {
+    fn run(self, context: &Context) -> Result<i32> {
+        let which = if self.all { "all images without at least one container" } else { "all dangling images" };
+        let volumes = if self.volumes { ", all volumes not used by at least one container" } else { "" };
+        if !self.force && !agreed(&format!("This will remove all stopped containers{volumes} and {which}."))? {
+            return Ok(0);
+        }
+        let engine = context.engine()?;
+        let before = total(&usage::measure(&engine)?);
+        let mut text = String::new();
+        let mut section = |heading: &str, removed: Vec<String>| {
+            if !removed.is_empty() {
+                text += &format!("{heading}\n{}\n", removed.join("\n"));
+            }
+        };
+        section("Deleted Containers", remove_idle(&engine)?);
+        if self.volumes {
+            section("Deleted Volumes", remove_unused_volumes(&engine)?);
+        }
+        section("Deleted Images", images::remove::prune(&engine, self.all, &[])?);
+        let after = total(&usage::measure(&engine)?);
+        text += &format!("Total reclaimed space: {}\n", size(before.saturating_sub(after)));
+        failure::print(&text)
+    }
+}
+
+fn total(usage: &Usage) -> u64 {
+    let containers: u64 = usage.containers.iter().map(|it| it.size).sum();
+    usage.images_size + containers + usage.volumes.iter().map(|it| it.size).sum::<u64>()
+}
+
+fn remove_idle(engine: &Engine) -> Result<Vec<String>> {
+    let mut removed = Vec::new();
+    for container in engine.containers()? {
+        if matches!(container.status(), Status::Created | Status::Exited(_)) {
+            engine.remove(&container, Removal { force: false, volumes: true, timeout: None })?;
+            removed.push(container.id().to_owned());
+        }
+    }
+    Ok(removed)
+}
+
+fn remove_unused_volumes(engine: &Engine) -> Result<Vec<String>> {
+    let mut removed = Vec::new();
+    for volume in engine.volumes()? {
+        if engine.users_of_volume(&volume.name)?.is_empty() {
+            engine.remove_volume(&volume, false)?;
+            removed.push(volume.name);
+        }
+    }
+    Ok(removed)
+}
+
+/// podling system reset
+#[derive(Debug, Args)]
+pub struct Reset {
+    /// Do not ask
+    #[arg(long, short)]
+    force: bool,
+}
+
+impl Verb for Reset {
+    fn run(self, context: &Context) -> Result<i32> {
+        let engine = context.engine()?;
+        let (data, run) = (&engine.paths.data, &engine.paths.run);
+        let warning = format!(
+            "This will remove all containers, images and volumes: everything in {} and {}.",
+            data.display(),
+            run.display()
+        );
+        if !self.force && !agreed(&warning)? {
+            return Ok(0);
+        }
+        for container in engine.containers()? {
+            engine.remove(&container, Removal { force: true, volumes: true, timeout: Some(0) })?;
+        }
+        engine.enter(None)?;
+        for directory in [data, run] {
+            for entry in fs::read_dir(directory).with_context(|| format!("reading {}", directory.display()))? {
+                let path = entry?.path();
+                // Only what we know to be ours: --root may name a directory that holds other things, too.
+                let known = path.file_name().and_then(|name| name.to_str()).is_some_and(is_ours);
+                if known {
+                    let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                    removed.with_context(|| format!("removing {}", path.display()))?;
+                }
+            }
+        }
+        Ok(0)
+    }
+}
+
+fn is_ours(name: &str) -> bool {
+    let known = [
+        "containers",
+        "images",
+        "layers",
+        "names",
+        "networks",
+        "volumes",
+        "events",
+        "lock",
+        "runtime",
+        "pasta",
+        "userns",
+    ];
+    known.iter().any(|known| name == *known || name.strip_prefix(known).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// podling unshare
+#[derive(Debug, Args)]
+pub struct Unshare {
+    /// A program and its words (your shell)
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+impl Verb for Unshare {
+    fn run(mut self, context: &Context) -> Result<i32> {
+        let engine = context.engine()?;
+        if !engine.rootless() {
+            bail!("unshare enters a user's own namespace; root needs none");
+        }
+        engine.enter(None)?;
+        if self.command.is_empty() {
+            self.command.push(std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into()));
+        }
+        let mut command = std::process::Command::new(&self.command[0]);
+        command.args(&self.command[1..]);
+        command.env("CONTAINERS_GRAPHROOT", &engine.paths.data).env("CONTAINERS_RUNROOT", &engine.paths.run);
+        let error = command.exec();
+        let failure = crate::engine::failure::Failure::from_runtime(&match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                format!("{}: executable file not found in $PATH", self.command[0].display())
+            }
+            _ => format!("{}: {error}", self.command[0].display()),
+        });
+        Err(failure.into())
+    }
+}
