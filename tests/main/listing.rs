@@ -113,8 +113,9 @@ both!(history_and_inspect_tell_how_an_image_was_made, |world| {
 both!(images_travel_as_archives, |world| {
     let image = world.image("witness");
     let before = world.podling(["images", "-q", "--no-trunc"]).ok().to_owned();
+    let archives = world.directory("archives");
     for format in ["docker-archive", "oci-archive", "oci-dir"] {
-        let file = world.dir.join(format!("tmp/{format}"));
+        let file = archives.join(format);
         let file = file.to_str().expect("plain ASCII");
         world.podling(["save", "--format", format, "-o", file, image]).ok();
         world.podling(["rmi", "-a"]).ok();

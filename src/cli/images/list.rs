@@ -78,7 +78,7 @@ impl Verb for Images {
                 lines.push(Line { image: image.clone(), name: None, size });
             }
             for name in &image.names {
-                if self.name.as_ref().is_none_or(|wanted| means(name, wanted)) {
+                if self.name.as_ref().is_none_or(|wanted| means(name, wanted)) && asked(name, &self.filter) {
                     lines.push(Line { image: image.clone(), name: Some(name.clone()), size });
                 }
             }
@@ -188,6 +188,12 @@ fn means(name: &Reference, wanted: &str) -> bool {
     let any_tag = Reference { tag: Some("latest".into()), digest: None, ..name.clone() };
     let has_tag = wanted.rsplit_once(':').is_some_and(|(_, tag)| !tag.contains('/'));
     name.fits(wanted).is_some() || !has_tag && any_tag.fits(wanted).is_some()
+}
+
+/// Of an image that `reference=` filters chose, only the names that they mean are shown.
+fn asked(name: &Reference, filters: &[String]) -> bool {
+    let mut wanted = filters.iter().filter_map(|filter| filter.strip_prefix("reference=")).peekable();
+    wanted.peek().is_none() || wanted.any(|wanted| means(name, wanted))
 }
 
 /// Keeps the images to which all filters apply.
