@@ -311,8 +311,17 @@ fn make_device(root: &Root, dev: &OwnedFd, device: &Device, in_user_namespace: b
     // In a user namespace nobody makes devices: the host's is bound, after a look whether it is the right one.
     let host = mount::copy(&device.path, Reach::One).context("binding the host's")?;
     check_device(&fstat(&host)?, device)?;
-    let target = mount::file_in_root(directory, Path::new(name))?;
+    let target = place_for_device(directory, Path::new(name))?;
     Ok(mount::attach(host, target, &device.path)?)
+}
+
+/// The file on which a device is bound; made if it is missing, refused if the image has put a symlink there.
+fn place_for_device(directory: impl AsFd, name: &Path) -> Result<OwnedFd> {
+    match mount::open_without_symlinks(directory.as_fd(), name, OFlag::O_PATH) {
+        Err(Errno::ENOENT) => mount::file_in_root(directory, name),
+        Err(Errno::ELOOP) => bail!("/dev/{} is a symlink in the container's root", name.display()),
+        result => Ok(result?),
+    }
 }
 
 fn is(found: &FileStat, kind: SFlag) -> bool {
@@ -335,11 +344,7 @@ pub fn make_terminal(root: &Root) -> Result<Pty> {
     let pty = Pty::of(ptmx)?;
     let dev = real_directory(root, Path::new("/dev"))?;
     let console = mount::copy_of(&pty.slave, Reach::One).context("/dev/console")?;
-    let target = match mount::open_without_symlinks(&dev, Path::new("console"), OFlag::O_PATH) {
-        Err(Errno::ENOENT) => mount::file_in_root(&dev, Path::new("console"))?,
-        Err(Errno::ELOOP) => bail!("/dev/console is a symlink in the container's root"),
-        result => result.context("/dev/console")?,
-    };
+    let target = place_for_device(&dev, Path::new("console"))?;
     mount::attach(console, target, Path::new("/dev/console")).context("/dev/console")?;
     Ok(pty)
 }

@@ -27,7 +27,9 @@ mod runtime;
 mod setup;
 mod skip;
 
+mod attacks;
 mod bad_input;
+mod bundles;
 mod command_line;
 mod containers;
 mod delegated;

@@ -10,13 +10,16 @@ use crate::running::{Output, until, until_exists, until_gone};
 use crate::world::{Who, World, other_runtime};
 
 /// A bundle whose root holds the witness; `change` edits the configuration that the runtime itself suggests.
-fn bundle(world: &World, words: &[&str], change: impl FnOnce(&mut Value)) -> PathBuf {
+pub fn bundle(world: &World, words: &[&str], change: impl FnOnce(&mut Value)) -> PathBuf {
     let bundle = world.directory("bundle");
     for sub in ["rootfs", "rootfs/proc", "rootfs/dev", "rootfs/sys", "rootfs/tmp"] {
         world.directory(&format!("bundle/{sub}"));
     }
     let witness = bundle.join("rootfs/witness");
-    fs::copy(crate::setup::setup().bin("witness"), &witness).expect("our own directory");
+    if !witness.exists() {
+        // An earlier bundle's may be running.
+        fs::copy(crate::setup::setup().bin("witness"), &witness).expect("our own directory");
+    }
     let _ = fs::remove_file(bundle.join("config.json")); // an earlier bundle's; `spec` overwrites nothing
     let rootless: &[&str] = if world.who == Who::User { &["--rootless"] } else { &[] };
     let bundle_option = ["spec", "--bundle", bundle.to_str().expect("plain ASCII")];
@@ -34,23 +37,23 @@ fn bundle(world: &World, words: &[&str], change: impl FnOnce(&mut Value)) -> Pat
 }
 
 /// The container's id: also its cgroup's name, which all worlds share.
-fn id(world: &World) -> String {
+pub fn id(world: &World) -> String {
     let number = world.dir.file_name().expect("a world is below a directory").to_string_lossy();
     format!("box-{}-{number}", std::process::id())
 }
 
 #[track_caller]
-fn run(world: &World, words: &[&str], change: impl FnOnce(&mut Value)) -> Output {
+pub fn run(world: &World, words: &[&str], change: impl FnOnce(&mut Value)) -> Output {
     let bundle = bundle(world, words, change);
     world.runtime(["run", "--bundle", bundle.to_str().expect("plain ASCII"), &id(world)])
 }
 
-fn state(world: &World) -> Value {
+pub fn state(world: &World) -> Value {
     serde_json::from_str(world.runtime(["state", &id(world)]).ok()).expect("JSON")
 }
 
 /// `create`, with output to a file: the container keeps its creator's streams.
-fn create(world: &World, bundle: &std::path::Path) -> PathBuf {
+pub fn create(world: &World, bundle: &std::path::Path) -> PathBuf {
     let output = world.dir.join("output");
     let program = other_runtime().unwrap_or_else(|| crate::setup::setup().bin("podling-runtime"));
     let script = r#""$0" --root "$1" create --bundle "$2" --pid-file "$3" "$4" >"$5" 2>&1 || { cat "$5"; exit 1; }"#;
