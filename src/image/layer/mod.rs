@@ -4,6 +4,11 @@
 //! name without `tmp-` is always a whole layer. Several layers are unpacked at once, since a layer is only a difference
 //! and needs nothing from those below it.
 //!
+//! After a power cut a layer's name may be on the disk and the bytes of its files not. Waiting for the disk would double
+//! the time of a pull, so a new layer is *doubted*: a file `new-<chain id>` beside it tells the boot that it was unpacked
+//! in. In that boot the kernel's memory vouches for it; a while later the disk is asked to catch up and the doubt is
+//! lifted; in another boot the layer is unpacked anew.
+//!
 //! The subtlety is removal. A container that is just being created has been given directories but is not yet known to
 //! whoever looks for unused ones; so [`InUse`] holds a shared lock until the container's own file names them.
 
@@ -23,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -43,6 +49,9 @@ pub use write::Writer;
 
 const TEMPORARY: &str = "tmp-";
 const REMOVED: &str = "removed-";
+const DOUBTED: &str = "new-";
+/// After this long the kernel has written most of what was to be written, and asking for the rest is cheap.
+const SETTLING: Duration = Duration::from_secs(60);
 
 /// The directory of unpacked layers.
 #[derive(Debug, Clone)]
@@ -72,9 +81,31 @@ impl Layers {
         self.dir.join(chain_id.hex())
     }
 
-    /// Whether a layer has been unpacked.
+    /// Whether a layer has been unpacked, and can be believed.
     pub fn has(&self, chain_id: Digest) -> bool {
-        self.path(chain_id).is_dir()
+        let believed = match fs::read_to_string(self.doubt(chain_id)) {
+            Ok(boot) => boot_id().is_ok_and(|now| now == boot),
+            Err(_) => true,
+        };
+        believed && self.path(chain_id).is_dir()
+    }
+
+    fn doubt(&self, chain_id: Digest) -> PathBuf {
+        self.dir.join(format!("{DOUBTED}{}", chain_id.hex()))
+    }
+
+    /// Lifts the doubt about layers that were unpacked a while ago, when all of them are on the disk.
+    fn settle(&self, chain_ids: &[Digest]) -> Result<()> {
+        let old = |doubt: &PathBuf| -> Option<bool> {
+            Some(fs::metadata(doubt).ok()?.modified().ok()?.elapsed().ok()? > SETTLING)
+        };
+        let doubts: Vec<PathBuf> =
+            chain_ids.iter().map(|id| self.doubt(*id)).filter(|d| old(d) == Some(true)).collect();
+        if !doubts.is_empty() {
+            nix::unistd::syncfs(File::open(&self.dir)?)?;
+            doubts.iter().for_each(|doubt| drop(fs::remove_file(doubt)));
+        }
+        Ok(())
     }
 
     /// Makes sure that all layers of an image are unpacked. Runs in the user namespace whose ids the files shall have.
@@ -82,6 +113,7 @@ impl Layers {
         let in_use = self.hold(image.layers.iter().rev().map(|layer| layer.chain_id))?;
         let missing: Vec<&LoadedLayer> = image.layers.iter().filter(|layer| !self.has(layer.chain_id)).collect();
         if missing.is_empty() {
+            self.settle(&in_use.chain_ids).context("writing layers to the disk")?;
             return Ok(in_use);
         }
         let ids = Ids::of_this_process()?;
@@ -116,7 +148,11 @@ impl Layers {
         let target = self.path(chain_id);
         match unpacked {
             Ok(unpacked) => {
-                fs::rename(&temporary, &target).with_context(|| format!("storing layer {chain_id}"))?;
+                // Before the name, so that no crash can leave a name without its doubt.
+                let doubt = || fs::write(self.doubt(chain_id), boot_id()?);
+                doubt()
+                    .and_then(|()| fs::rename(&temporary, &target))
+                    .with_context(|| format!("storing layer {chain_id}"))?;
                 let size = format!("{} bytes", unpacked.size);
                 trace::say(Topic::Image, "unpack", format_args!("{}", target.display()), &size);
                 Ok(())
@@ -149,7 +185,8 @@ impl Layers {
                 // Its last holder finished, and it has its final name now; or it was removed.
                 continue;
             }
-            // Left by a crash, perhaps.
+            // Left by a crash, perhaps; and so may be a layer that cannot be believed.
+            self.discard(&self.path(chain_id))?;
             for name in names(lock.try_clone()?.into())? {
                 remove_all(std::os::fd::AsFd::as_fd(&*lock), &name)?;
             }
@@ -181,12 +218,23 @@ impl Layers {
                     self.discard(&aside)?;
                     removed += 1;
                 }
+                Err(_) if name.starts_with(DOUBTED) => {
+                    let about = Digest::from_hex(&name[DOUBTED.len()..]);
+                    if !about.is_ok_and(|chain_id| keep.contains(&chain_id)) {
+                        fs::remove_file(entry.path())?;
+                    }
+                }
                 Err(_) if name.starts_with(TEMPORARY) || name.starts_with(REMOVED) => self.discard(&entry.path())?,
                 Err(_) => {}
             }
         }
         Ok(Some(removed))
     }
+}
+
+/// What the kernel calls the time since it started.
+fn boot_id() -> std::io::Result<String> {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
 }
 
 /// The first digits of a digest, as people are shown them.

@@ -349,9 +349,36 @@ fn a_layer_with_another_digest_never_gets_a_name() {
     assert_eq!(layers.remove_unused(&HashSet::new()).expect("asked"), None, "somebody uses layers just now");
     drop(in_use);
     assert_eq!(layers.remove_unused(&HashSet::from([right])).expect("collected"), Some(0));
-    assert_eq!(fs::read_dir(&world.root).expect("read").count(), 2, "the layer and the lock");
+    assert_eq!(fs::read_dir(&world.root).expect("read").count(), 3, "the layer, its doubt and the lock");
     assert_eq!(layers.remove_unused(&HashSet::new()).expect("collected"), Some(1));
     assert!(!layers.has(right));
+    assert_eq!(fs::read_dir(&world.root).expect("read").count(), 1, "the lock");
+}
+
+#[test]
+fn a_layer_of_another_boot_that_never_settled_is_unpacked_anew() {
+    let world = world();
+    let layers = Layers::open(&world.root).expect("opens");
+    let mut tar = Tar::default();
+    tar.file("a", b"whole");
+    let (blob, id) = (world.outside.join("blob"), Digest::of(&tar.bytes()));
+    fs::write(&blob, tar.bytes()).expect("written");
+    let unpack = || layers.unpack(File::open(&blob).expect("open"), id, id, &all()).expect("unpacks");
+    unpack();
+    assert!(layers.has(id), "this boot vouches for it");
+    // What a power cut leaves: names without bytes.
+    fs::write(layers.path(id).join("a"), "").expect("written");
+    fs::write(layers.doubt(id), "another boot").expect("written");
+    assert!(!layers.has(id));
+    unpack();
+    assert!(layers.has(id));
+    assert_eq!(fs::read_to_string(layers.path(id).join("a")).expect("read"), "whole");
+    layers.settle(&[id]).expect("settled");
+    assert!(layers.doubt(id).exists(), "too young");
+    let long_ago = std::time::SystemTime::now() - 2 * SETTLING;
+    File::options().write(true).open(layers.doubt(id)).and_then(|file| file.set_modified(long_ago)).expect("aged");
+    layers.settle(&[id]).expect("settled");
+    assert!(layers.has(id) && !layers.doubt(id).exists());
 }
 
 #[test]
