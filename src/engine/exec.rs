@@ -64,6 +64,7 @@ impl Engine {
         if !request.interactive {
             command.stdin(Stdio::null());
         }
+        trace::pass_on(&mut command);
         trace::say(Topic::Process, "execve", format_args!("{} exec {}", program.display(), container.short_id()), "ok");
         let status = command.status().with_context(|| format!("running the OCI runtime {}", program.display()))?;
         Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))

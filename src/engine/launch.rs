@@ -197,6 +197,7 @@ impl Engine {
         let program = self.runtime(&container.config.runtime)?;
         let mut command = Command::new(&program);
         command.args(self.runtime_options(container)?).args(words).stdin(Stdio::null()).stdout(Stdio::null());
+        trace::pass_on(&mut command);
         trace::say(Topic::Process, "execve", format_args!("{} {}", program.display(), words.join(" ")), "ok");
         let output = command.output().with_context(|| format!("running the OCI runtime {}", program.display()))?;
         if !output.status.success() {
@@ -219,6 +220,7 @@ impl Engine {
         } else {
             command.stdin(Stdio::null()).stdout(theirs.try_clone()?);
         }
+        trace::pass_on(&mut command);
         trace::say(Topic::Monitor, "execve", format_args!("{} --config …", program.display()), "ok");
         let monitor = command.spawn().with_context(|| format!("starting the monitor {}", program.display()))?;
         drop((theirs, command));
