@@ -38,4 +38,5 @@ mod harness;
 mod layering;
 mod listing;
 mod monitor;
+mod pulling;
 mod readme;

@@ -213,7 +213,7 @@ impl Registry {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let name = format!("closed-registry-{}", COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
         let passwords = setup.dir.join(format!("{name}.htpasswd"));
-        fs::write(&passwords, "podling:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n")
+        fs::write(&passwords, "podling:$2y$05$9vD4aN6Ss/ad5IBZ2zBAF.M8RvI86nhK7yLnaFEXzY010KmPNdE1.\n")
             .expect("our own directory");
         let auth = format!("auth: {{htpasswd: {{realm: podling, path: {}}}}}\n", passwords.display());
         Self::open(setup, &name, &auth)

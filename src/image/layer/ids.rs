@@ -34,16 +34,23 @@ impl Ids {
             None => ("user", entry.uid, Kind::Uid, &self.uids),
             Some(_) => ("group", entry.gid, Kind::Gid, &self.gids),
         };
-        let ranges: Vec<String> = map
-            .iter()
-            .map(|range| match range.size {
-                1 => range.container.to_string(),
-                size => format!("{}-{}", range.container, u64::from(range.container) + u64::from(size) - 1),
-            })
-            .collect();
+        // One's own id and the lent ones are two ranges of the map, and one for whoever counts.
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        for range in map {
+            let (first, end) = (u64::from(range.container), u64::from(range.container) + u64::from(range.size));
+            match ranges.last_mut() {
+                Some((_, last)) if *last == first => *last = end,
+                _ => ranges.push((first, end)),
+            }
+        }
+        let show = |(first, end): &(u64, u64)| match end - first {
+            1 => first.to_string(),
+            _ => format!("{first}-{}", end - 1),
+        };
+        let ranges: Vec<String> = ranges.iter().map(show).collect();
         anyhow!(
             "/{} belongs to {what} {id}, but this user namespace has only {what} ids {}; \
-             give yourself more in {} (at least {} ids, see `podling doctor`), then `podling system reset`",
+             give yourself more in {} (at least {} ids; `podling doctor` tells how)",
             entry.path.display().to_string().trim_start_matches(['/', '.']),
             ranges.join(","),
             kind.subordinate_file().display(),

@@ -103,7 +103,9 @@ impl Layers {
             chain_ids.iter().map(|id| self.doubt(*id)).filter(|d| old(d) == Some(true)).collect();
         if !doubts.is_empty() {
             nix::unistd::syncfs(File::open(&self.dir)?)?;
-            doubts.iter().for_each(|doubt| drop(fs::remove_file(doubt)));
+            for doubt in doubts {
+                let _ = fs::remove_file(doubt);
+            }
         }
         Ok(())
     }

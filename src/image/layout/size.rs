@@ -21,7 +21,7 @@ impl Layout {
 
     /// The size in bytes of one layer's tar file, unpacked; 0 if it is not here.
     pub fn unpacked_layer_size(&self, blob: Digest) -> u64 {
-        self.open_blob(blob).map_err(Into::into).and_then(said).unwrap_or(0)
+        self.open_blob(blob).and_then(said).unwrap_or(0)
     }
 }
 
