@@ -193,6 +193,8 @@ impl Prepared {
                 let scope = Scope { unit: unit_name, slice: &slice, description: &description, pid, resources };
                 let group = systemd.start(&hierarchy, &scope)?;
                 if let Err(error) = set(&group, resources, &devices) {
+                    // Killed first: a first process of a pid namespace does not hear systemd's SIGTERM.
+                    let _ = group.kill();
                     let _ = systemd.stop(&unit);
                     return Err(error);
                 }

@@ -116,14 +116,21 @@ fn rule(syscall: &Value) -> Result<Vec<Rule>> {
     for (index, argument) in list(syscall, "args")?.iter().enumerate() {
         conditions.push(condition(argument).with_context(|| format!("args[{index}]"))?);
     }
-    let twice = |one: &Condition| conditions.iter().filter(|other| other.argument == one.argument).count() > 1;
-    if conditions.iter().any(twice) {
-        return Ok(conditions
-            .iter()
-            .map(|&condition| Rule { syscalls: syscalls.clone(), action, conditions: vec![condition] })
-            .collect());
+    Ok(Rule { syscalls, action, conditions }.alternatives())
+}
+
+impl Rule {
+    /// What a rule means to OCI's runtimes: itself; or, if two conditions speak of one argument, as many rules as it has
+    /// conditions.
+    pub fn alternatives(self) -> Vec<Rule> {
+        let Rule { syscalls, action, conditions } = &self;
+        let twice = |one: &Condition| conditions.iter().filter(|other| other.argument == one.argument).count() > 1;
+        if !conditions.iter().any(twice) {
+            return vec![self];
+        }
+        let alone = |&condition| Rule { syscalls: syscalls.clone(), action: *action, conditions: vec![condition] };
+        conditions.iter().map(alone).collect()
     }
-    Ok(vec![Rule { syscalls, action, conditions }])
 }
 
 fn condition(argument: &Value) -> Result<Condition> {

@@ -16,15 +16,17 @@ pub fn compile(asked: &LinuxSeccomp) -> Result<Option<Program>> {
         bail!("linux.seccomp.listenerPath: a seccomp agent is not supported by this runtime");
     }
     let rules = asked.syscalls().iter().flatten().map(|syscall| {
-        Ok(Rule {
+        let rule = Rule {
             syscalls: syscall.names().clone(),
             action: action(syscall.action(), syscall.errno_ret())?,
             conditions: syscall.args().iter().flatten().map(condition).collect::<Result<_>>()?,
-        })
+        };
+        Ok(rule.alternatives())
     });
+    let rules: Vec<Vec<Rule>> = rules.collect::<Result<_>>().context("linux.seccomp")?;
     let filter = Filter {
         default_action: action(asked.default_action(), asked.default_errno_ret())?,
-        rules: rules.collect::<Result<_>>().context("linux.seccomp")?,
+        rules: rules.into_iter().flatten().collect(),
         architectures: asked.architectures().iter().flatten().copied().filter_map(architecture).collect(),
         flags: asked.flags().iter().flatten().fold(0, |flags, flag| flags | flag_bit(*flag)),
     };
