@@ -19,7 +19,7 @@ use super::request::{
     UsernsMode,
 };
 use super::store::{Lock, make_private, write_atomic, write_whole};
-use super::{Engine, in_path, names, network};
+use super::{Engine, Owner, in_path, names, network};
 use crate::handover::{LogConfig, LogDriver};
 use crate::linux::caps::Capability;
 use crate::linux::process::Signal;
@@ -126,7 +126,7 @@ impl Engine {
             entrypoint,
             command,
             env: environment(request, image),
-            user: request.user.clone().or_else(|| image.user().clone()).unwrap_or_default(),
+            user: self.decide_user(request, image),
             groups: request.groups.clone(),
             working_dir: request
                 .working_dir
@@ -170,6 +170,17 @@ impl Engine {
             preserve_fds: request.preserve_fds,
             create_command: request.create_command.clone(),
         })
+    }
+
+    /// Who is said, else who the image says; but with keep-id the caller himself, whose number was kept for that.
+    fn decide_user(&self, request: &ContainerRequest, image: &ImageConfig) -> String {
+        let kept = match (&request.namespaces.user, self.owner) {
+            (UsernsMode::KeepId { uid, gid }, Owner::User { uid: own_uid, gid: own_gid }) => {
+                Some(format!("{}:{}", uid.unwrap_or(own_uid), gid.unwrap_or(own_gid)))
+            }
+            _ => None,
+        };
+        request.user.clone().or(kept).or_else(|| image.user().clone()).unwrap_or_default()
     }
 
     /// Other containers' names become ids, and must be there.

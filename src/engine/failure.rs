@@ -53,15 +53,16 @@ impl Failure {
     }
 
     /// Sorts what an OCI runtime said by its text, which is part of the field's contract: "executable file not found"
-    /// means 127, a refused permission 126.
+    /// means 127, a refused permission 126; but only where it speaks of executing.
     pub fn from_runtime(message: &str) -> Self {
         let lower = message.to_lowercase();
+        let program = lower.contains("exec");
         let missing = ["executable file not found", "executable not found", "no such file or directory"];
         let refused = ["permission denied", "operation not permitted", "exec format error", "is a directory"];
         let said = message.trim().to_string();
-        if missing.iter().any(|text| lower.contains(text)) {
+        if program && missing.iter().any(|text| lower.contains(text)) {
             Self::ProgramNotFound(said)
-        } else if refused.iter().any(|text| lower.contains(text)) {
+        } else if program && refused.iter().any(|text| lower.contains(text)) {
             Self::NotExecutable(said)
         } else {
             Self::Start(said)
@@ -105,7 +106,8 @@ mod tests {
         let status = |text| Failure::from_runtime(text).status();
         assert_eq!(status("crun: executable file `x` not found in $PATH: No such file or directory"), 127);
         assert_eq!(status("exec: \"x\": executable file not found in $PATH"), 127);
-        assert_eq!(status("starting /etc/passwd: Permission denied"), 126);
+        assert_eq!(status("exec: \"/etc/passwd\": permission denied"), 126);
+        assert_eq!(status("making the cgroup /sys/fs/cgroup/a: Permission denied"), 125);
         assert_eq!(status("mounting /proc: Invalid argument"), 125);
     }
 }

@@ -12,8 +12,10 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 
 use super::Engine;
-use super::container::{Container, Root};
+use super::container::{Container, Process, Root};
 use super::store::make_private;
+use crate::linux::mount::{self, Reach};
+use crate::linux::namespace::{self, Namespace};
 use crate::linux::overlay::{self, Writable};
 
 impl Engine {
@@ -45,6 +47,21 @@ impl Engine {
         {
             let _ = nix::mount::umount2(path.as_c_str(), nix::mount::MntFlags::MNT_DETACH);
         }
+    }
+
+    /// Brings the mount at `path` of another process's mount namespace here, onto `target`. A mount cannot be bound from
+    /// another namespace; but there it can be copied, and the copy, which is in no namespace, can be carried.
+    pub(super) fn borrow_mount(&self, from: Process, path: &Path, target: &Path) -> Result<()> {
+        make_private(target)?;
+        let what = || format!("sharing {} of process {}", path.display(), from.pid);
+        let onto = fs::File::open(target)?;
+        let (home, here) = (fs::File::open("/proc/self/ns/mnt")?, fs::File::open(".")?);
+        let theirs = from.hold()?.with_context(what)?;
+        namespace::join_process(&theirs, &[Namespace::Mount]).with_context(what)?;
+        let copied = mount::copy(path, Reach::One);
+        namespace::join(&home, Namespace::Mount).context("returning to our own mount namespace")?;
+        nix::unistd::fchdir(&here)?;
+        mount::attach(copied.with_context(what)?, onto, target).with_context(what)
     }
 
     pub(super) fn mount_layers(&self, layers: &[String], writable: Option<Writable>, target: &Path) -> Result<()> {

@@ -84,7 +84,7 @@ pub fn all(
     // What was asked for comes first in the list, and so wins over a default of the same place.
     let mut taken = HashSet::new();
     asked.retain(|mount| taken.insert(mount["destination"].clone()));
-    let mut all: Vec<Value> = defaults(engine, config, owned)?;
+    let mut all: Vec<Value> = defaults(engine, container, owned)?;
     all.retain(|mount| !taken.contains(&mount["destination"]));
     asked.sort_by_key(|mount| Path::new(mount["destination"].as_str().unwrap_or("/")).components().count());
     all.extend(asked);
@@ -92,7 +92,8 @@ pub fn all(
 }
 
 /// The kernel's file systems.
-fn defaults(engine: &Engine, config: &ContainerConfig, owned: &Owned) -> Result<Vec<Value>> {
+fn defaults(engine: &Engine, container: &Container, owned: &Owned) -> Result<Vec<Value>> {
+    let config = &container.config;
     let privileged = config.security.privileged;
     let access = if privileged { "rw" } else { "ro" };
     let mut all = Vec::new();
@@ -119,9 +120,9 @@ fn defaults(engine: &Engine, config: &ContainerConfig, owned: &Owned) -> Result<
             mount("/dev/shm", "bind", "/dev/shm", &["rbind", "rprivate", "nosuid", "noexec", "nodev"])
         }
         NamespaceMode::Container(id) => {
-            let pid = engine.process_of(id)?.pid;
-            let theirs = format!("/proc/{pid}/root/dev/shm");
-            mount("/dev/shm", "bind", theirs, &["bind", "rprivate", "nosuid", "noexec", "nodev"])
+            let shared = container.bundle().join("shm");
+            engine.borrow_mount(engine.process_of(id)?, Path::new("/dev/shm"), &shared)?;
+            mount("/dev/shm", "bind", shared, &["bind", "rprivate", "nosuid", "noexec", "nodev"])
         }
         _ => {
             let size = format!("size={}", config.resources.shm_size.filter(|size| *size > 0).unwrap_or(65_536_000));
