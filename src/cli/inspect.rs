@@ -76,7 +76,7 @@ fn all(engine: &Engine, mut names: Vec<String>, kind: &str, rest: &Rest) -> Resu
     }
     let nothing = values.is_empty();
     let mut status = 0;
-    if !nothing || !rest.format.as_deref().is_some_and(|format| format != "json") {
+    if !nothing || rest.format.as_deref().is_none_or(|format| format == "json") {
         status = print_each(rest.format.as_deref(), values)?;
     }
     for error in missing {

@@ -130,9 +130,9 @@ impl Printer {
             text.push(b'\n');
         }
         if line.error {
-            stderr().write_all(&text)?
+            stderr().write_all(&text)?;
         } else {
-            stdout().write_all(&text)?
+            stdout().write_all(&text)?;
         }
         if line.partial { Ok(stdout().flush()?) } else { Ok(()) }
     }

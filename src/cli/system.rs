@@ -48,6 +48,7 @@ impl Verb for Usages {
     }
 }
 
+#[expect(clippy::cast_precision_loss, reason = "a percentage of bytes needs no 53rd bit")]
 fn summary(usage: &Usage) -> Vec<Value> {
     let row = |kind: &str, total: usize, active: usize, bytes: u64, reclaimable: u64| {
         let percent = if bytes == 0 { 0.0 } else { 100.0 * reclaimable as f64 / bytes as f64 };
@@ -86,8 +87,8 @@ fn verbose(usage: &Usage) -> String {
         let name = it.image.names.first();
         images += &format!(
             "{}\t{}\t{}\t{}\t{}\t{}\t{}\n",
-            name.map_or_else(|| "<none>".into(), |name| name.name()),
-            name.map_or_else(|| "<none>".into(), |name| name.version()),
+            name.map_or_else(|| "<none>".into(), crate::image::Reference::name),
+            name.map_or_else(|| "<none>".into(), crate::image::Reference::version),
             &it.image.id[..12],
             size(it.size),
             size(it.shared),

@@ -208,13 +208,16 @@ pub fn read(engine: &Engine, request: &EventRequest, emit: &mut dyn FnMut(&Event
     };
     Lines::open(&path.with_extension("1"), Watched::No)?.read(&mut each)?;
     lines.read(&mut each)?;
-    while request.follow {
+    if !request.follow {
+        return Ok(());
+    }
+    loop {
         let timeout = match request.until {
             None => PollTimeout::NONE,
             Some(until) => {
                 let left = until.as_millisecond() - Timestamp::now().as_millisecond();
                 if left < 0 {
-                    break;
+                    return Ok(());
                 }
                 PollTimeout::try_from(left.min(60_000) + 1).context("waiting for events")?
             }
@@ -222,7 +225,6 @@ pub fn read(engine: &Engine, request: &EventRequest, emit: &mut dyn FnMut(&Event
         follow::wait([&lines], [], timeout)?;
         lines.read(&mut each)?;
     }
-    Ok(())
 }
 
 impl EventRequest {

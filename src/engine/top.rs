@@ -215,6 +215,7 @@ impl View {
         })
     }
 
+    #[expect(clippy::cast_precision_loss, reason = "clock ticks of years fit in 52 bits")]
     fn show(&self, name: &str, process: &Sample) -> String {
         let inside = |field: &str, whole: i32| innermost(process, field).unwrap_or(&whole.to_string()).to_string();
         let seconds = |ticks: u64| ticks as f64 / self.ticks as f64;
@@ -245,14 +246,14 @@ impl View {
                 _ => "0".into(),
             },
             "hpid" => process.pid.to_string(),
-            "user" => self.named(&self.users, &self.uids, process.id("Uid", 1)),
-            "ruser" => self.named(&self.users, &self.uids, process.id("Uid", 0)),
-            "group" => self.named(&self.groups, &self.gids, process.id("Gid", 1)),
-            "rgroup" => self.named(&self.groups, &self.gids, process.id("Gid", 0)),
+            "user" => named(&self.users, &self.uids, process.id("Uid", 1)),
+            "ruser" => named(&self.users, &self.uids, process.id("Uid", 0)),
+            "group" => named(&self.groups, &self.gids, process.id("Gid", 1)),
+            "rgroup" => named(&self.groups, &self.gids, process.id("Gid", 0)),
             "groups" => {
                 let ids = process.status.get("Groups").map(String::as_str).unwrap_or_default();
                 let ids = ids.split_ascii_whitespace().filter_map(|id| id.parse().ok());
-                ids.map(|id| self.named(&self.groups, &self.gids, id)).collect::<Vec<_>>().join(",")
+                ids.map(|id| named(&self.groups, &self.gids, id)).collect::<Vec<_>>().join(",")
             }
             "huser" => outside(&self.own_uids, process.id("Uid", 1)),
             "hgroup" => outside(&self.own_gids, process.id("Gid", 1)),
@@ -274,12 +275,12 @@ impl View {
             _ => String::new(),
         }
     }
+}
 
-    /// The name inside of an id as we see it.
-    fn named(&self, names: &BTreeMap<u32, String>, map: &[IdMap], id: u32) -> String {
-        let inside = idmap::to_container(map, id).unwrap_or(id);
-        names.get(&inside).cloned().unwrap_or_else(|| inside.to_string())
-    }
+/// The name inside of an id as we see it.
+fn named(names: &BTreeMap<u32, String>, map: &[IdMap], id: u32) -> String {
+    let inside = idmap::to_container(map, id).unwrap_or(id);
+    names.get(&inside).cloned().unwrap_or_else(|| inside.to_string())
 }
 
 /// The number inside: of those that a process has, one for each pid namespace that it is seen from, the last.
@@ -325,6 +326,7 @@ fn capabilities(hex: &str) -> String {
 }
 
 /// Seconds as Go prints a duration: `1h2m3s`, `4.5s`, `0s`.
+#[expect(clippy::cast_precision_loss, reason = "seconds of years fit in 52 bits")]
 fn go_duration(seconds: f64) -> String {
     let whole = seconds as u64;
     let (hours, minutes) = (whole / 3600, whole / 60 % 60);

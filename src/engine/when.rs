@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn times_are_read_in_all_their_spellings() {
         let now: Timestamp = "2026-11-23T12:00:00Z".parse().expect("a time");
-        let read = |text| parse(text, now).map(|time| time.to_string()).unwrap_or_else(|error| error.to_string());
+        let read = |text| parse(text, now).map_or_else(|error| error.to_string(), |time| time.to_string());
         assert_eq!(read("2026-11-23T11:00:00+01:00"), "2026-11-23T10:00:00Z");
         assert_eq!(read("10m"), "2026-11-23T11:50:00Z");
         assert_eq!(read("1h30m"), "2026-11-23T10:30:00Z");

@@ -107,7 +107,7 @@ fn through(
     std::thread::scope(|scope| {
         let packing = scope.spawn(|| from.inside(|path| pack::pack(path, top, writer)));
         let unpacked = to.inside(|path| unpack::unpack(reader, path, owner, overwrite));
-        let packed = packing.join().expect("packing does not panic");
+        let packed = packing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         match (packed, unpacked) {
             (Ok(()), Ok(())) => Ok(()),
             // The one is why the other found a broken pipe.
@@ -210,7 +210,7 @@ pub fn inside<T: Send>(root: &File, act: impl FnOnce() -> Result<T> + Send) -> R
                 .context("entering the container's root")?;
             act()
         });
-        thread.join().expect("copying does not panic")
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 

@@ -1,0 +1,96 @@
+//! `cp`: both ways, running or not, and no link leads out.
+
+use std::fs;
+
+both!(files_go_in_and_come_out_whether_it_runs_or_not, |world| {
+    let image = world.image("busybox");
+    let file = world.file("hello", "hello\n");
+    let path = file.to_str().expect("plain ASCII");
+    let out = world.directory("out");
+    let out = out.to_str().expect("plain ASCII");
+    world.podling(["create", "--name=box", "--network=none", "-v", "data:/data", image, "sleep", "1000"]).ok();
+    world.podling(["cp", path, "box:/root/new"]).ok();
+    world.podling(["cp", path, "box:/data"]).ok();
+    world.podling(["cp", "box:/root/new", &format!("{out}/stopped")]).ok();
+    world.podling(["start", "box"]).ok();
+    assert_eq!(world.podling(["exec", "box", "cat", "/root/new", "/data/hello"]).ok(), "hello\nhello");
+    world.podling(["exec", "box", "sh", "-c", "mkdir -p /t/a; echo x >/t/a/f; ln -s f /t/a/l; chmod 4755 /t/a/f"]).ok();
+    world.podling(["cp", "box:/t", &format!("{out}/tree")]).ok();
+    world.podling(["cp", "box:/t/.", out]).ok();
+    assert_eq!(fs::read_to_string(format!("{out}/stopped")).expect("copied"), "hello\n");
+    assert_eq!(fs::read_to_string(format!("{out}/tree/a/f")).expect("copied"), "x\n");
+    assert_eq!(fs::read_link(format!("{out}/a/l")).expect("copied").to_str(), Some("f"));
+    // Back again: the set-uid bit has survived both ways.
+    world.podling(["cp", &format!("{out}/tree"), "box:/back"]).ok();
+    assert_eq!(world.podling(["exec", "box", "stat", "-c", "%a %u", "/back/a/f"]).ok(), "4755 0");
+    world.podling(["rm", "-f", "-t0", "box"]).ok();
+});
+
+both!(no_link_in_the_container_leads_out_of_it, |world| {
+    let image = world.image("busybox");
+    let file = world.file("payload", "payload");
+    let path = file.to_str().expect("plain ASCII");
+    let outside = world.directory("outside");
+    let outside = outside.to_str().expect("plain ASCII");
+    let script = format!("ln -s {outside} /direct; ln -s ../../../../../..{outside} /climbing; sleep 1000");
+    world.podling(["run", "-d", "--name=evil", "--network=none", image, "sh", "-c", &script]).ok();
+    crate::running::until("the links", || {
+        (world.podling(["exec", "evil", "readlink", "/climbing"]).status == 0).then_some(())
+    });
+    for link in ["direct", "climbing"] {
+        world.podling(["cp", path, &format!("evil:/{link}/x")]).fails(125);
+    }
+    world.podling(["exec", "evil", "mkdir", "-p", outside]).ok();
+    for link in ["direct", "climbing"] {
+        world.podling(["cp", path, &format!("evil:/{link}/{link}")]).ok();
+        assert_eq!(world.podling(["exec", "evil", "cat", &format!("{outside}/{link}")]).ok(), "payload");
+    }
+    assert_eq!(fs::read_dir(outside).expect("ours").count(), 0, "nothing has landed on the host");
+    world.podling(["rm", "-f", "-t0", "evil"]).ok();
+});
+
+both!(what_goes_in_belongs_to_the_containers_user, |world| {
+    let image = world.image("busybox");
+    let file = world.file("mine", "x");
+    let path = file.to_str().expect("plain ASCII");
+    world.podling(["run", "-d", "--name=box", "-u", "33:44", "--network=none", image, "sleep", "1000"]).ok();
+    world.podling(["cp", path, "box:/tmp/mine"]).ok();
+    assert_eq!(world.podling(["exec", "box", "stat", "-c", "%u:%g", "/tmp/mine"]).ok(), "33:44");
+    world.podling(["rm", "-f", "-t0", "box"]).ok();
+});
+
+both!(tar_streams_go_both_ways, |world| {
+    let image = world.image("busybox");
+    world.podling(["create", "--name=box", "--network=none", image, "true"]).ok();
+    let podling = crate::setup::setup().bin("podling");
+    let podling = podling.display();
+    let script = format!(
+        "mkdir t && echo x >t/f && tar c t | {podling} cp - box:/root && {podling} cp box:/root/t - | tar xO t/f"
+    );
+    let home = world.directory("work");
+    let script = format!("cd {} && {script}", home.display());
+    assert_eq!(world.program("sh", ["-c", &script]).ok(), "x");
+    world.podling_with_input(["cp", "-", "box:/root"], "this is no tar stream, and long enough to see it").fails(125);
+    world.podling(["rm", "box"]).ok();
+});
+
+both!(what_cannot_be_copied_is_said_to, |world| {
+    let image = world.image("busybox");
+    let file = world.file("file", "x");
+    let path = file.to_str().expect("plain ASCII");
+    world.podling(["create", "--name=box", "--network=none", image, "true"]).ok();
+    let mut said = String::new();
+    for (from, to) in [
+        ("box:/nothing", "/tmp"),
+        ("nobody:/etc", "/tmp"),
+        ("./a", "./b"),
+        ("./nothing", "box:/"),
+        (path, "box:/no/such/place"),
+        ("box:/bin", path),
+        ("-", "box:/bin/busybox"),
+    ] {
+        said += &format!("{from} {to}\n  {}\n", world.podling(["cp", from, to]).fails(125).trim());
+    }
+    world.snapshot("cp_errors", &said);
+    world.podling(["rm", "box"]).ok();
+});

@@ -1,0 +1,111 @@
+//! What podling tells of containers: events, logs, inspect, top, the disk.
+
+both!(each_step_of_a_life_is_an_event, |world| {
+    let image = world.image("witness");
+    world.podling(["create", "--name=one", "--network=none", "--label=a=1", image, "exit", "3"]).ok();
+    world.podling(["start", "-a", "one"]).fails(3);
+    world.podling(["rm", "one"]).ok();
+    let list = |words: &[&str]| {
+        world.podling([&["events", "--stream=false", "--format={{.Type}} {{.Status}} {{.Name}}"], words].concat())
+    };
+    let all = list(&["--filter=container=one"]).ok().to_owned();
+    assert_eq!(all, "container create one\ncontainer start one\ncontainer died one\ncontainer remove one");
+    assert_eq!(list(&["--filter=event=died", "--filter=label=a=1"]).ok(), "container died one");
+    assert_eq!(list(&["--filter=type=container", "--until=1h"]).ok(), "");
+    let died = world.podling(["events", "--stream=false", "--format=json", "--filter=event=died"]);
+    let died: serde_json::Value = serde_json::from_str(died.ok()).expect("one line of JSON");
+    assert_eq!(died["ContainerExitCode"], 3);
+    world.podling(["events", "--stream=false", "--filter=colour=red"]).fails(125);
+    world.podling(["events", "--since=yesterday"]).fails(125);
+});
+
+both!(a_stream_of_events_tells_what_happens, |world| {
+    let mut stream = world.spawn(["events", "--since=1h", "--format={{.Type}} {{.Status}} {{.Name}}"]);
+    world.podling(["volume", "create", "first"]).ok();
+    assert_eq!(stream.line().trim(), "volume create first");
+    world.podling(["volume", "rm", "first"]).ok();
+    assert_eq!(stream.line().trim(), "volume remove first");
+    stream.signal(nix::sys::signal::Signal::SIGKILL);
+    stream.wait();
+});
+
+both!(logs_are_cut_by_number_and_by_time, |world| {
+    let image = world.image("busybox");
+    for driver in ["k8s-file", "json-file"] {
+        let flag = format!("--log-driver={driver}");
+        let script = "printf 'one\\ntwo\\nthr'; echo ee; echo four >&2";
+        world.podling(["run", "--name=talk", "--network=none", &flag, image, "sh", "-c", script]);
+        let logs = |words: &[&str]| world.podling([&["logs"], words, &["talk"]].concat());
+        assert_eq!(logs(&["--tail=2"]).stdout.trim_end(), "three", "{driver}");
+        assert_eq!(logs(&["--tail=0"]).ok(), "");
+        assert_eq!(logs(&["--since=1h"]).ok(), "one\ntwo\nthree");
+        assert_eq!(logs(&["--until=1h"]).ok(), "");
+        assert_eq!(logs(&["--names", "--tail=3"]).ok(), "talk two\ntalk three");
+        assert!(
+            logs(&["-t", "--tail=4"]).ok().lines().all(|line| line.split(' ').next().is_some_and(|it| it.len() > 30))
+        );
+        world.podling(["rm", "talk"]).ok();
+    }
+    world.podling(["run", "--name=mute", "--network=none", "--log-driver=none", image, "true"]).ok();
+    world.snapshot("no_log", world.podling(["logs", "mute"]).fails(125));
+    world.podling(["logs", "--since=noon", "mute"]).fails(125);
+});
+
+both!(top_shows_the_numbers_inside, |world| {
+    let image = world.image("busybox");
+    world.podling(["run", "-d", "--name=box", "--network=none", "-u=7", image, "sleep", "1000"]).ok();
+    let table = world.podling(["top", "box", "pid,ppid", "user", "args"]).ok().to_owned();
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows, [vec!["PID", "PPID", "USER", "COMMAND"], vec!["1", "0", "7", "sleep", "1000"]]);
+    let error = world.podling(["top", "box", "colour"]).fails(125).to_owned();
+    world.podling(["rm", "-f", "-t0", "box"]).ok();
+    world.podling(["create", "--name=still", "--network=none", image]).ok();
+    let still = world.podling(["top", "still"]).fails(125).to_owned();
+    world.snapshot("top_errors", &format!("{error}\n{still}"));
+});
+
+both!(inspect_tells_what_was_decided_and_how_it_ended, |world| {
+    let image = world.image("busybox");
+    let flags = ["--network=none", "-e=A=1", "-w=/tmp", "--label=b=2", "-v=data:/data:ro", "--stop-signal=INT"];
+    world.podling([&["run", "--name=one"], &flags[..], &[image, "sh", "-c", "exit 4"]].concat()).fails(4);
+    let ask = |template: &str| world.podling(["inspect", "--format", template, "one"]).ok().to_owned();
+    assert_eq!(ask("{{.State.Status}} {{.State.ExitCode}} {{.State.Running}} {{.Name}}"), "exited 4 false one");
+    assert_eq!(ask("{{.Config.WorkingDir}} {{.Config.StopSignal}} {{.Config.Labels.b}}"), "/tmp SIGINT 2");
+    assert_eq!(ask("{{range .Mounts}}{{.Type}} {{.Name}} {{.Destination}} {{.RW}}{{end}}"), "volume data /data false");
+    assert_eq!(ask("{{.HostConfig.NetworkMode}} {{.Path}} {{json .Args}}"), "none sh [\"-c\",\"exit 4\"]");
+    let all = world.podling(["inspect", "one"]);
+    let all: serde_json::Value = serde_json::from_str(all.ok()).expect("JSON");
+    assert_eq!(all[0]["Id"].as_str().map(str::len), Some(64));
+    assert!(all[0]["Config"]["Env"].as_array().is_some_and(|env| env.contains(&"A=1".into())));
+    world.snapshot("inspect_nobody", world.podling(["inspect", "nobody"]).fails(125));
+    world.podling(["inspect", "--type=image", "one"]).fails(125);
+});
+
+both!(the_disk_is_measured_and_given_back, |world| {
+    let image = world.image("busybox");
+    world.podling(["run", "--name=one", "--network=none", "-v=data:/data", image, "sh", "-c", "echo x >/data/f"]).ok();
+    let rows = world.podling(["system", "df", "--format={{.Type}} {{.Total}} {{.Active}}"]).ok().to_owned();
+    assert_eq!(rows, "Images 1 1\nContainers 1 0\nLocal Volumes 1 1");
+    assert!(world.podling(["system", "df", "-v"]).ok().contains("Containers space usage:"));
+    let said = world.podling(["system", "prune", "-af", "--volumes"]).ok().to_owned();
+    assert!(said.contains("Deleted Containers") && said.contains("Deleted Volumes\ndata"), "{said}");
+    assert!(said.contains("Deleted Images") && said.contains("Total reclaimed space: "), "{said}");
+    let rows = world.podling(["system", "df", "--format={{.Total}}"]).ok().to_owned();
+    assert_eq!(rows, "0\n0\n0");
+});
+
+both!(reset_leaves_nothing_and_asks_first, |world| {
+    let image = world.image("witness");
+    world.podling(["create", "--name=one", "--network=none", image]).ok();
+    world.podling_with_input(["system", "reset"], "n\n").ok();
+    assert_eq!(world.podling(["ps", "-aq"]).ok().lines().count(), 1);
+    world.podling(["system", "reset", "-f"]).ok();
+    assert_eq!(world.podling(["ps", "-aq"]).ok(), "");
+    assert_eq!(world.podling(["images", "-q"]).ok(), "");
+});
+
+as_user!(unshare_is_root_in_the_shared_namespace, |world| {
+    assert_eq!(world.podling(["unshare", "id", "-u"]).ok(), "0");
+    world.podling(["unshare", "no-such-program"]).fails(127);
+    world.podling(["unshare", "sh", "-c", "exit 5"]).fails(5);
+});
