@@ -69,17 +69,20 @@ pub struct Reader<R> {
     rest: u64,
     padding: u64,
     global: Attributes,
+    /// How many bytes of global attributes there were, also those that others replaced.
+    global_size: u64,
 }
 
 impl<R: BufRead> Reader<R> {
     /// Begins before the first entry.
     pub fn new(input: R) -> Self {
-        Self { input, rest: 0, padding: 0, global: Attributes::new() }
+        Self { input, rest: 0, padding: 0, global: Attributes::new(), global_size: 0 }
     }
 
     /// The next entry, or `None` at the end of the archive. What was left unread of the last one is skipped.
     pub fn next_entry(&mut self) -> Result<Option<Entry>> {
         let mut own = Attributes::new();
+        let mut own_size = 0;
         loop {
             self.skip()?;
             let Some(header) = self.header()? else { return Ok(None) };
@@ -88,7 +91,10 @@ impl<R: BufRead> Reader<R> {
                 return self.entry(&header, &own).map(Some);
             }
             let size = header.number(124..136)?;
-            ensure!(size <= META_MAX, "a tar header announces {size} bytes of attributes");
+            // Together, since any number of these entries may stand before the one they speak of.
+            let sum = if kind == b'g' { &mut self.global_size } else { &mut own_size };
+            *sum = size.saturating_add(*sum);
+            ensure!(*sum <= META_MAX, "a tar header announces {sum} bytes of attributes");
             self.announce(size);
             let mut bytes = Vec::with_capacity(size as usize);
             while self.copy_some(|chunk| {

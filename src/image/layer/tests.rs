@@ -316,6 +316,21 @@ fn what_is_no_layer_is_refused_in_one_line() {
 }
 
 #[test]
+fn attributes_that_would_fill_the_memory_are_refused() {
+    for kind in [b'x', b'g'] {
+        let mut tar = Tar::default();
+        for number in 0..20 {
+            let body = format!("SCHILY.xattr.user.{number}={}\n", "x".repeat(100_000));
+            let record = format!("{} {body}", body.len() + 7);
+            tar.add(kind, "PaxHeaders/x", "", record.as_bytes());
+        }
+        tar.file("a", b"");
+        let text = format!("{:#}", world().unpack_tar(&tar).expect_err("refused"));
+        assert!(text.contains("bytes of attributes"), "{text}");
+    }
+}
+
+#[test]
 fn an_id_outside_the_map_is_refused_before_its_file_is_made() {
     let world = world();
     let map = vec![IdMap { container: 0, host: 1000, size: 1 }, IdMap { container: 1, host: 100_000, size: 65536 }];

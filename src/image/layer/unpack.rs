@@ -41,6 +41,8 @@ pub(super) const WHITEOUT: &[u8] = b".wh.";
 const WHITEOUT_OPAQUE: &[u8] = b".wh..wh..opq";
 /// More entries than any image has: the unpacking of one that has them would only end with the disk's inodes.
 const ENTRIES_MAX: u64 = 10_000_000;
+/// More than the names of any image's directories take.
+const NAMES_MAX: u64 = 256 << 20;
 /// Where zeros begin a block of this size, it is looked at, and left out if it has nothing else.
 const HOLE: usize = 64 << 10;
 
@@ -91,6 +93,8 @@ struct Unpacking {
     umask: u32,
     /// Directories get their modes and times last: making files in them changes both what they need and what they show.
     directories: BTreeMap<PathBuf, (u32, (i64, i64))>,
+    /// The bytes of their names, which are kept in memory.
+    names: u64,
     entries: u64,
     size: u64,
     devices_left_out: u64,
@@ -100,7 +104,7 @@ impl Unpacking {
     fn new(tree: Tree) -> Result<Self> {
         let own = (Uid::effective().as_raw(), Gid::effective().as_raw());
         let (directories, umask) = (BTreeMap::new(), umask()?);
-        Ok(Self { tree, own, umask, directories, entries: 0, size: 0, devices_left_out: 0 })
+        Ok(Self { tree, own, umask, directories, names: 0, entries: 0, size: 0, devices_left_out: 0 })
     }
 
     fn entry<R: BufRead>(&mut self, reader: &mut Reader<R>, entry: &Entry) -> Result<()> {
@@ -231,6 +235,8 @@ impl Unpacking {
         if !entry.xattrs.is_empty() {
             set_xattrs(self.tree.open_directory(&path)?.as_fd(), entry)?;
         }
+        self.names += path.as_os_str().len() as u64;
+        ensure!(self.names <= NAMES_MAX, "the layer's directories have more than {NAMES_MAX} bytes of names");
         self.directories.insert(path, (entry.mode, entry.mtime));
         Ok(())
     }

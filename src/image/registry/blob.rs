@@ -98,9 +98,11 @@ impl Remote {
                 let _ = partial.restart();
                 return Err(Broken::ForGood(anyhow!("the registry sends more than the {size} bytes it announced")));
             }
-            partial
-                .append(&buffer[..read])
-                .map_err(|error| Broken::ForGood(anyhow::Error::new(error).context("writing to the image store")))?;
+            if let Err(error) = partial.append(&buffer[..read]) {
+                // On a full disk what we have of it helps nobody.
+                let _ = partial.restart();
+                return Err(Broken::ForGood(anyhow::Error::new(error).context("writing to the image store")));
+            }
             progress.event(Event::Bytes { blob: digest, done: partial.have() });
             if window.0.elapsed() > SLOW_WINDOW {
                 if partial.have() - window.1 < SLOW_BYTES {
