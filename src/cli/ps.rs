@@ -73,6 +73,10 @@ impl Verb for Ps {
             bail!("--quiet cannot be used with --size or --ns");
         }
         let engine = context.engine()?;
+        if self.size || self.sort == "size" {
+            // The files that a user's container made belong to ids that only his user namespace has.
+            engine.enter(None)?;
+        }
         loop {
             let containers = self.containers(&engine)?;
             self.show(&engine, &containers)?;
@@ -100,7 +104,7 @@ impl Ps {
             "image" => all.sort_by_key(image),
             "names" => all.sort_by_key(|it| it.config.name.clone()),
             "runningfor" => all.sort_by_key(|it| it.started().map(|started| started.at)),
-            "size" => all.sort_by_key(|it| size(it).0),
+            "size" => all.sort_by_key(|it| size(engine, it).0),
             "status" => all.sort_by_key(|it| it.status().word()),
             _ => {}
         }
@@ -143,14 +147,14 @@ impl Ps {
             no_heading: self.noheading,
         };
         if format.is_some_and(format::is_json) {
-            return listing.print(&[], || containers.iter().map(|it| document(it, self.size)).collect());
+            return listing.print(&[], || containers.iter().map(|it| document(engine, it, self.size)).collect());
         }
         let rows: Vec<_> = containers.iter().map(|it| self.row(engine, it, sized)).collect();
         listing.print(&rows, || Value::Null)
     }
 
     /// A container's fields, as a template names them.
-    fn row(&self, _: &Engine, it: &Container, sized: bool) -> Value {
+    fn row(&self, engine: &Engine, it: &Container, sized: bool) -> Value {
         let config = &it.config;
         let status = it.status();
         let mut command = config.arguments().join(" ");
@@ -187,7 +191,7 @@ impl Ps {
             "Pid": pid,
             "Pod": "", "PodName": "",
             "AutoRemove": config.remove,
-            "Size": if sized { let (own, all) = size(it); format!("{} (virtual {})", human::size(own), human::size(all)) } else { String::new() },
+            "Size": if sized { let (own, all) = size(engine, it); format!("{} (virtual {})", human::size(own), human::size(all)) } else { String::new() },
             "CGROUPNS": namespace("cgroup"), "IPC": namespace("ipc"), "MNT": namespace("mnt"), "NET": namespace("net"),
             "PIDNS": namespace("pid"), "USERNS": namespace("user"), "UTS": namespace("uts"),
         })
@@ -195,7 +199,7 @@ impl Ps {
 }
 
 /// A container in `--format json`, as Podman has it.
-fn document(it: &Container, sized: bool) -> Value {
+fn document(engine: &Engine, it: &Container, sized: bool) -> Value {
     let config = &it.config;
     let status = it.status();
     let second = |text: &str| text.parse::<Timestamp>().map_or(-62_135_596_800, Timestamp::as_second);
@@ -236,7 +240,7 @@ fn document(it: &Container, sized: bool) -> Value {
             })).collect()
         },
         "Restarts": it.started().map_or(0, |started| started.restarts),
-        "Size": if sized { let (own, all) = size(it); json!({"rootFsSize": all, "rwSize": own}) } else { Value::Null },
+        "Size": if sized { let (own, all) = size(engine, it); json!({"rootFsSize": all, "rwSize": own}) } else { Value::Null },
         "StartedAt": second(&it.started().map(|started| started.at).unwrap_or_default()),
         "State": status.word(),
         "Status": sentence(it, &status),
@@ -309,9 +313,10 @@ fn namespace(pid: i32, kind: &str) -> String {
 }
 
 /// Bytes of the container's own files, and those together with its image's.
-fn size(it: &Container) -> (u64, u64) {
+fn size(engine: &Engine, it: &Container) -> (u64, u64) {
     let own = files(&it.upper());
-    (own, own)
+    let image = engine.layout().and_then(|layout| Ok(layout.unpacked_size(&layout.find(image_id(it))?)));
+    (own, own + image.unwrap_or(0))
 }
 
 fn files(directory: &std::path::Path) -> u64 {

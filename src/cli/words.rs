@@ -166,7 +166,10 @@ impl<'a> Reader<'a> {
         let optional = flag.argument.get_num_args().is_some_and(|range| range.min_values() == 0);
         let value = match value {
             Some(value) => value,
-            None if optional => return Ok(words.push(canonical.into())),
+            None if optional => {
+                words.push(canonical.into());
+                return Ok(());
+            }
             None => match rest.next() {
                 Some(value) => value,
                 None => bail!("flag needs an argument: {written}"),

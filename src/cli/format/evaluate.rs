@@ -167,9 +167,8 @@ impl Run {
 fn name_of(operand: &Operand) -> String {
     match operand {
         Operand::Fields(path) => format!(".{}", path.join(".")),
-        Operand::Variable(name, _) => name.clone(),
+        Operand::Variable(name, _) | Operand::Function(name) => name.clone(),
         Operand::Literal(value) => value.to_string(),
-        Operand::Function(name) => name.clone(),
         Operand::Inner(..) => "a parenthesis".into(),
     }
 }

@@ -12,6 +12,7 @@ pub fn spaced_size(bytes: u64) -> String {
     scaled(bytes, " ")
 }
 
+#[allow(clippy::cast_precision_loss)] // three digits are shown
 fn scaled(bytes: u64, space: &str) -> String {
     let units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
     let mut value = bytes as f64;
@@ -31,6 +32,7 @@ fn significant(value: f64, digits: usize) -> String {
 }
 
 /// A size in bytes, written with a unit of 1024: `64M`, `1.5g`, `100kb`, `4096`.
+#[allow(clippy::cast_precision_loss)] // a fraction of a unit was asked for
 pub fn parse_size(text: &str) -> Result<i64, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic() || letter == ' ');
     let number: f64 = digits.parse().map_err(|_| "not a size: expected a number and a unit, such as 64m".to_owned())?;

@@ -135,11 +135,10 @@ fn closing(text: &str) -> Option<usize> {
         match quote {
             None if text[at..].starts_with("}}") => return Some(at),
             None if matches!(letter, '"' | '`' | '\'') => quote = Some(letter),
-            None => {}
             Some(_) if escaped => escaped = false,
             Some('"' | '\'') if letter == '\\' => escaped = true,
             Some(open) if open == letter => quote = None,
-            Some(_) => {}
+            None | Some(_) => {}
         }
     }
     None

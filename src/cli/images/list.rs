@@ -96,9 +96,8 @@ impl Verb for Images {
 
 impl Images {
     fn show(&self, engine: &Engine, lines: &[Line]) -> Result<i32> {
-        let id = |line: &Line| match self.no_trunc {
-            true => format!("sha256:{}", line.image.id),
-            false => short(&line.image.id).to_owned(),
+        let id = |line: &Line| {
+            if self.no_trunc { format!("sha256:{}", line.image.id) } else { short(&line.image.id).to_owned() }
         };
         if self.quiet {
             // An image with several names is one image.

@@ -186,6 +186,7 @@ pub struct Login {
     password_stdin: bool,
     /// Print who is logged in
     #[arg(long)]
+    #[allow(clippy::struct_field_names)] // the flag's name
     get_login: bool,
     /// Insist on HTTPS and check certificates; =false: take plain HTTP and any certificate
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]

@@ -63,7 +63,7 @@ impl ContainerFlags {
         if self.process.rootfs {
             request.source = Source::Rootfs(std::path::absolute(&self.source)?);
         }
-        self.process.ask(&mut request)?;
+        self.process.ask(&mut request);
         self.storage.ask(&mut request);
         self.network.ask(&mut request)?;
         self.isolation.ask(&mut request)?;

@@ -12,6 +12,7 @@ use crate::engine::request::{ContainerRequest, NetworkMode, PortMapping, Protoco
 pub struct Network {
     /// none, host, pasta[:OPTIONS], container:NAME, ns:PATH, bridge or networks by name
     #[arg(long, alias = "net", value_name = "MODE", value_parser = network)]
+    #[allow(clippy::struct_field_names)] // the flag's name
     network: Vec<NetworkMode>,
     /// Publish a port, or a range of them, on this machine (repeatable)
     #[arg(long, short, value_name = "[[IP:]HOST:]PORT[/PROTOCOL]", value_delimiter = ',', value_parser = port)]
@@ -85,10 +86,9 @@ fn join(modes: Vec<NetworkMode>) -> Result<NetworkMode> {
 fn network(text: &str) -> Result<NetworkMode, String> {
     let (mode, rest) = text.split_once(':').map_or((text, None), |(mode, rest)| (mode, Some(rest)));
     match (mode, rest) {
-        ("" | "default", None) => Ok(NetworkMode::Default),
+        ("" | "default" | "private", None) => Ok(NetworkMode::Default),
         ("none", None) => Ok(NetworkMode::None),
         ("host", None) => Ok(NetworkMode::Host),
-        ("private", None) => Ok(NetworkMode::Default),
         ("pasta", options) => Ok(NetworkMode::Pasta(
             options.unwrap_or_default().split(',').filter(|option| !option.is_empty()).map(str::to_owned).collect(),
         )),

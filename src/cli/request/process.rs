@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
 use clap::Args;
 
 use crate::engine::request::ContainerRequest;
@@ -72,7 +71,7 @@ type Words = Vec<String>;
 pub type Env = Vec<(String, String)>;
 
 impl Program {
-    pub fn ask(self, request: &mut ContainerRequest) -> Result<()> {
+    pub fn ask(self, request: &mut ContainerRequest) {
         request.interactive = self.interactive;
         request.terminal = self.tty;
         request.entrypoint = self.entrypoint;
@@ -94,7 +93,6 @@ impl Program {
         request.init_path = self.init_path;
         request.systemd = self.systemd;
         request.preserve_fds = self.preserve_fds;
-        Ok(())
     }
 }
 

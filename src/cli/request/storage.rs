@@ -185,14 +185,13 @@ fn mount(text: &str) -> Result<MountRequest, String> {
     agree(&options)?;
     let kind = match (kind.as_str(), source) {
         ("bind", Some(source)) => MountKind::Bind { source: host(&source)?, create: false },
-        ("bind", None) => return Err("source= is missing".into()),
         ("volume", Some(name)) if !is_name(&name) => return Err(format!("{name:?} is no volume name")),
         ("volume", name) => MountKind::Volume { name },
         ("tmpfs" | "ramfs" | "devpts" | "mqueue", Some(_)) => return Err(format!("type={kind} has no source")),
         ("tmpfs" | "ramfs", None) => MountKind::Tmpfs,
         ("devpts" | "mqueue", None) => MountKind::Special { kind },
         ("image", Some(name)) => MountKind::Image { name },
-        ("image", None) => return Err("source= is missing".into()),
+        ("bind" | "image", None) => return Err("source= is missing".into()),
         _ => return Err(format!("unknown type {kind:?}: expected bind, volume, tmpfs, image, devpts or mqueue")),
     };
     Ok(MountRequest { kind, target, options, chown, copy })
