@@ -163,7 +163,9 @@ fn unit(wanted: &str, id: &str, instance: Instance) -> Result<(String, String)> 
         prefix => format!("{prefix}-{name}.scope"),
     };
     let is_sound = |letter: char| letter.is_ascii_alphanumeric() || ":-_.\\@".contains(letter);
-    if !slice.ends_with(".slice") || ![slice, &unit].iter().all(|name| name.chars().all(is_sound)) {
+    if Path::new(slice).extension().is_none_or(|end| end != "slice")
+        || ![slice, &unit].iter().all(|name| name.chars().all(is_sound))
+    {
         bail!("linux.cgroupsPath {wanted:?}: systemd wants slice:prefix:name, the slice ending in .slice");
     }
     Ok((slice.into(), unit))

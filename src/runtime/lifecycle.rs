@@ -58,13 +58,24 @@ pub enum Moment {
     Poststop,
 }
 
+impl Moment {
+    /// OCI's name for its hooks.
+    fn name(self) -> &'static str {
+        match self {
+            Moment::Poststart => "poststart",
+            Moment::Poststop => "poststop",
+        }
+    }
+}
+
 /// Runs the hooks of a moment.
 pub fn run_hooks(store: &Store, state: &State, moment: Moment) -> Result<()> {
-    let spec = store.spec(&state.id)?;
+    // Hardly a bundle has hooks: a look for the word spares most containers the parsing of their whole configuration.
+    let Some(spec) = store.spec_if_it_says(&state.id, moment.name())? else { return Ok(()) };
     let Some(wanted) = spec.hooks() else { return Ok(()) };
     let (name, wanted, status) = match moment {
-        Moment::Poststart => ("poststart", wanted.poststart(), "running"),
-        Moment::Poststop => ("poststop", wanted.poststop(), "stopped"),
+        Moment::Poststart => (moment.name(), wanted.poststart(), "running"),
+        Moment::Poststop => (moment.name(), wanted.poststop(), "stopped"),
     };
     hooks::run(name, wanted.as_ref(), &create::hook_state(state, status).to_string(), &state.bundle)
 }
