@@ -37,7 +37,8 @@ pub struct Remove {
 impl Verb for Remove {
     fn run(self, context: &Context) -> Result<i32> {
         let engine = context.engine()?;
-        let lenient = self.ignore || self.force;
+        // With --all, one that has gone meanwhile is what was asked for.
+        let lenient = self.ignore || self.force || self.which.all;
         let chosen = match self.which.choose(&engine, |_| true, |error| lenient && is_missing(error)) {
             // Podman's status for a container that is not there.
             Err(error) if is_missing(&error) => return Ok(failure::report(&error).min(1)),
@@ -83,7 +84,16 @@ impl Verb for Prune {
         let removal = Removal { force: false, volumes: false, timeout: None };
         let chosen: Vec<_> =
             all.into_iter().map(|container| select::Chosen { said: container.id().to_owned(), container }).collect();
-        select::each(&chosen, |container| engine.remove(container, removal))
+        let mut status = 0;
+        for select::Chosen { said, container } in &chosen {
+            match engine.remove(container, removal) {
+                Ok(()) => drop(failure::print(&format!("{said}\n"))?),
+                // Another podling, or --rm, was faster: it is gone, as was asked.
+                Err(error) if is_missing(&error) => {}
+                Err(error) => status = failure::report(&error),
+            }
+        }
+        Ok(status)
     }
 }
 
