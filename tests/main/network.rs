@@ -77,3 +77,25 @@ both!(a_bridge_is_refused_with_what_there_is_instead, |world| {
     let output = world.podling(["create", "--network=mynet", world.image("witness")]);
     world.snapshot("bridge", output.fails(125));
 });
+
+// What a container cannot have: without its being asked for, one line says so and the program runs; asked for, it fails.
+as_root!(a_default_network_that_cannot_be_had_is_done_without_and_an_asked_one_is_not, |world| {
+    let image = world.image("witness").to_owned();
+    let podling = crate::setup::setup().bin("podling").display().to_string();
+    let mut said = String::new();
+    let empty = world.directory("empty").display().to_string();
+    let no_pasta = format!("PATH={empty} exec {podling}");
+    let no_device = format!("mount -t tmpfs tmpfs /dev/net && exec {podling}");
+    for (what, before) in [("pasta", no_pasta), ("/dev/net/tun", no_device)] {
+        let run = |flags: &str| {
+            let script = format!("{before} run --rm {flags} {image} true");
+            world.program("unshare", ["-m", "sh", "-c", &script])
+        };
+        let without = run("");
+        without.ok();
+        let published = run("-p 80").fails(125).to_owned();
+        let asked = run("--network=pasta").fails(125).to_owned();
+        said += &format!("no {what}\n{}\n{published}\n{asked}\n\n", without.stderr.trim());
+    }
+    world.snapshot("no_network", &said);
+});

@@ -66,6 +66,10 @@ impl Pasta {
         let knows = |option: &[u8]| {
             [&help.stdout, &help.stderr].iter().any(|text| text.windows(option.len()).any(|at| at == option))
         };
+        if !knows(b"--netns") {
+            let said = String::from_utf8_lossy(&help.stderr);
+            bail!(Failure::Start(format!("{} does not run: {}", program.display(), complaint(&said))));
+        }
         let current = knows(b"--map-guest-addr");
         let version = if current { "current" } else { "early" };
         write_whole(&memory, format!("{version} {stamp}").as_bytes())?;
