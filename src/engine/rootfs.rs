@@ -40,12 +40,14 @@ impl Engine {
         }
     }
 
-    /// Undoes [`Engine::mount`] in this process's mount namespace.
+    /// Undoes all that was mounted below the bundle in this process's mount namespace: the root file system, images,
+    /// another container's /dev/shm.
     pub fn unmount(&self, container: &Container) {
-        if let Root::Image { .. } = container.config.root
-            && let Ok(path) = CString::new(container.rootfs().as_os_str().as_bytes())
-        {
-            let _ = nix::mount::umount2(path.as_c_str(), nix::mount::MntFlags::MNT_DETACH);
+        let Ok(entries) = fs::read_dir(container.bundle()) else { return };
+        for directory in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()) {
+            if let Ok(path) = CString::new(directory.as_os_str().as_bytes()) {
+                let _ = nix::mount::umount2(path.as_c_str(), nix::mount::MntFlags::MNT_DETACH);
+            }
         }
     }
 
