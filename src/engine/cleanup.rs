@@ -34,7 +34,7 @@ impl Engine {
         if container.process().is_some() {
             return Ok(());
         }
-        self.tear_down_ended(container)?;
+        self.tear_down_ended(container);
         if request.remove || container.config.remove {
             return self.erase(container, true);
         }
@@ -52,14 +52,13 @@ impl Engine {
     }
 
     /// Tears down what has ended, and notes its end, once.
-    pub(super) fn tear_down_ended(&self, container: &Container) -> Result<()> {
+    pub(super) fn tear_down_ended(&self, container: &Container) {
         let ran = container.run.join("started").exists();
         let code = container.exit().map_or(-1, |record| record.code).to_string();
         self.tear_down(container);
         if ran {
             self.record(container, "died", &[("containerExitCode", &code)]);
         }
-        Ok(())
     }
 
     /// How long after its end a container is to be started again; none: not at all.

@@ -146,7 +146,7 @@ impl Engine {
         }
         let timeout = timeout.unwrap_or(container.config.stop_timeout);
         self.end(container, process, timeout)?;
-        self.tear_down_ended(container)?;
+        self.tear_down_ended(container);
         // The monitor finds no bundle and leaves this to us.
         if container.config.remove {
             self.erase(container, true)?;
@@ -259,7 +259,7 @@ impl Engine {
                 let _ = self.runtime_call(container, &["resume", container.id()]);
             }
             self.end(container, process, removal.timeout.unwrap_or(container.config.stop_timeout))?;
-            self.tear_down_ended(container)?;
+            self.tear_down_ended(container);
         }
         self.erase(container, removal.volumes)
     }

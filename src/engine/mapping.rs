@@ -37,7 +37,7 @@ impl Engine {
                 let Owner::User { uid: own_uid, gid: own_gid } = self.owner else {
                     bail!(Failure::Invalid("keep-id is only supported in rootless mode".into()))
                 };
-                Some((keep(uid.unwrap_or(own_uid), uids)?, keep(gid.unwrap_or(own_gid), gids)?))
+                Some((keep(uid.unwrap_or(own_uid), uids), keep(gid.unwrap_or(own_gid), gids)))
             }
             UsernsMode::Nomap => {
                 let all = |count: u32| vec![IdMap { container: 0, host: 1, size: count.saturating_sub(1) }];
@@ -91,9 +91,9 @@ impl Engine {
 }
 
 /// `id` inside is 0 outside; the others follow in order. `count` ids exist.
-fn keep(id: u32, count: u32) -> Result<Vec<IdMap>> {
+fn keep(id: u32, count: u32) -> Vec<IdMap> {
     if count <= 1 {
-        return Ok(vec![IdMap { container: id, host: 0, size: 1 }]);
+        return vec![IdMap { container: id, host: 0, size: 1 }];
     }
     let below = id.min(count - 1);
     let mut map = vec![IdMap { container: 0, host: 1, size: below }, IdMap { container: id, host: 0, size: 1 }];
@@ -101,7 +101,7 @@ fn keep(id: u32, count: u32) -> Result<Vec<IdMap>> {
         map.push(IdMap { container: id + 1, host: id + 1, size: count - id - 1 });
     }
     map.retain(|range| range.size > 0);
-    Ok(map)
+    map
 }
 
 #[cfg(test)]
@@ -110,13 +110,13 @@ mod tests {
 
     #[test]
     fn keep_id_maps_every_id_once() {
-        let map = keep(1000, 65537).expect("map");
+        let map = keep(1000, 65537);
         assert_eq!(idmap::to_host(&map, 1000), Some(0));
         assert_eq!(idmap::to_host(&map, 0), Some(1));
         assert_eq!(idmap::to_host(&map, 999), Some(1000));
         assert_eq!(idmap::to_host(&map, 1001), Some(1001));
         assert_eq!(idmap::count(&map), 65537);
-        assert_eq!(keep(1000, 1).expect("map").len(), 1);
-        assert_eq!(idmap::count(&keep(100_000, 65537).expect("map")), 65537);
+        assert_eq!(keep(1000, 1).len(), 1);
+        assert_eq!(idmap::count(&keep(100_000, 65537)), 65537);
     }
 }

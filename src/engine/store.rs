@@ -99,7 +99,7 @@ pub fn make_private(directory: &Path) -> Result<()> {
 
 /// Writes a whole file that must survive a power cut: temporary file, fsync, rename.
 pub fn write_atomic(path: &Path, content: &[u8]) -> Result<()> {
-    write(path, content, |file| file.sync_all())
+    write(path, content, File::sync_all)
 }
 
 /// Writes a whole file that a reader must never see half, but that may be lost with the power: temporary file, rename.

@@ -23,6 +23,7 @@ use super::container::{Container, ContainerConfig};
 use super::failure::Failure;
 use super::request::{CgroupsMode, NamespaceMode, NetworkMode, Resources, Seccomp};
 use super::{CgroupManager, Engine};
+use crate::linux::process::Signal;
 use crate::linux::seccomp::{Circumstances, Filter, profile};
 pub use mounts::Owned;
 pub use process::{capabilities, further};
@@ -52,7 +53,7 @@ pub fn write(engine: &Engine, container: &Container) -> Result<Value> {
     let owned = Owned::of(engine, config);
     let mut linux = json!({
         "namespaces": namespaces,
-        "resources": resources(&config.resources)?,
+        "resources": resources(&config.resources),
         "sysctl": config.sysctls,
         "rootfsPropagation": "private",
     });
@@ -81,7 +82,7 @@ pub fn write(engine: &Engine, container: &Container) -> Result<Value> {
     if let Some(filter) = seccomp(config, bounding)? {
         linux["seccomp"] = filter;
     }
-    let (devices, device_rules) = mounts::devices(engine, config)?;
+    let (devices, device_rules) = mounts::devices(engine, config);
     linux["devices"] = devices;
     linux["resources"]["devices"] = device_rules;
     let files = files::write(engine, container)?;
@@ -89,7 +90,7 @@ pub fn write(engine: &Engine, container: &Container) -> Result<Value> {
         "ociVersion": "1.0.2",
         "process": process::process(config, &user, bounding)?,
         "root": { "path": container.rootfs(), "readonly": config.read_only },
-        "mounts": mounts::all(engine, container, &user, &owned, &files)?,
+        "mounts": mounts::all(engine, container, &user, owned, &files)?,
         "annotations": annotations(config),
         "linux": linux,
     });
@@ -102,9 +103,8 @@ pub fn write(engine: &Engine, container: &Container) -> Result<Value> {
 fn annotations(config: &ContainerConfig) -> Value {
     let mut all = config.annotations.clone();
     all.entry("io.container.manager".into()).or_insert_with(|| "podling".into());
-    all.entry("org.opencontainers.image.stopSignal".into()).or_insert_with(|| {
-        config.stop_signal.parse::<crate::linux::process::Signal>().map_or(15, |it| it.number()).to_string()
-    });
+    all.entry("org.opencontainers.image.stopSignal".into())
+        .or_insert_with(|| config.stop_signal.parse::<Signal>().map_or(15, Signal::number).to_string());
     json!(all)
 }
 
@@ -135,7 +135,7 @@ fn namespaces(engine: &Engine, config: &ContainerConfig) -> Result<Value> {
 
 /// The limits, in the specification's words. Nothing asked for is nothing said: where the host lets us limit nothing, only
 /// who asked for a limit hears of it.
-fn resources(asked: &Resources) -> Result<Value> {
+fn resources(asked: &Resources) -> Value {
     let mut memory = json!({});
     for (name, value) in
         [("limit", asked.memory), ("reservation", asked.memory_reservation), ("swap", asked.memory_swap)]
@@ -148,7 +148,8 @@ fn resources(asked: &Resources) -> Result<Value> {
     if let Some(cpus) = asked.cpus.filter(|cpus| *cpus > 0.0) {
         let period = asked.cpu_period.unwrap_or(100_000);
         cpu["period"] = period.into();
-        cpu["quota"] = ((cpus * period as f64) as i64).into();
+        // A period is at most a second, in microseconds.
+        cpu["quota"] = ((cpus * f64::from(period as u32)) as i64).into();
     }
     let numbers = [("shares", asked.cpu_shares.map(Value::from)), ("period", asked.cpu_period.map(Value::from))];
     let more = [
@@ -174,7 +175,7 @@ fn resources(asked: &Resources) -> Result<Value> {
     if let Some(weight) = asked.blkio_weight.filter(|weight| *weight > 0) {
         all["blockIO"] = json!({ "weight": weight });
     }
-    Ok(all)
+    all
 }
 
 /// Where its cgroup is: for systemd `slice:prefix:name`, else a path.

@@ -54,7 +54,7 @@ pub fn all(
     engine: &Engine,
     container: &Container,
     user: &User,
-    owned: &Owned,
+    owned: Owned,
     files: &[(PathBuf, &'static str)],
 ) -> Result<Value> {
     let config = &container.config;
@@ -79,7 +79,7 @@ pub fn all(
         asked.push(mount("/etc/localtime", "bind", file, &["bind", "rprivate", "ro"]));
     }
     if engine.rootless() {
-        asked.extend(bound_devices(config)?);
+        asked.extend(bound_devices(config));
     }
     // What was asked for comes first in the list, and so wins over a default of the same place.
     let mut taken = HashSet::new();
@@ -92,7 +92,7 @@ pub fn all(
 }
 
 /// The kernel's file systems.
-fn defaults(engine: &Engine, container: &Container, owned: &Owned) -> Result<Vec<Value>> {
+fn defaults(engine: &Engine, container: &Container, owned: Owned) -> Result<Vec<Value>> {
     let config = &container.config;
     let privileged = config.security.privileged;
     let access = if privileged { "rw" } else { "ro" };
@@ -197,14 +197,14 @@ fn one(engine: &Engine, container: &Container, user: &User, asked: &MountConfig,
 
 /// Device nodes and who may use them, as root: nodes of its own, and rules for the cgroup. An ordinary user can neither
 /// make nodes nor rules; he binds the host's.
-pub fn devices(engine: &Engine, config: &ContainerConfig) -> Result<(Value, Value)> {
+pub fn devices(engine: &Engine, config: &ContainerConfig) -> (Value, Value) {
     if engine.rootless() {
-        return Ok((json!([]), json!([])));
+        return (json!([]), json!([]));
     }
     if config.security.privileged {
         let nodes: Vec<Value> =
             host_devices().into_iter().filter_map(|path| node(&path, &path).map(|it| it.0)).collect();
-        return Ok((json!(nodes), json!([{ "allow": true, "access": "rwm" }])));
+        return (json!(nodes), json!([{ "allow": true, "access": "rwm" }]));
     }
     let mut nodes = Vec::new();
     let mut rules = vec![json!({ "allow": false, "access": "rwm" })];
@@ -213,7 +213,7 @@ pub fn devices(engine: &Engine, config: &ContainerConfig) -> Result<(Value, Valu
         nodes.push(node);
         rules.push(json!({ "allow": true, "type": kind, "major": major, "minor": minor, "access": device.access }));
     }
-    Ok((json!(nodes), json!(rules)))
+    (json!(nodes), json!(rules))
 }
 
 fn node(host: &Path, inside: &Path) -> Option<(Value, &'static str, u64, u64)> {
@@ -231,7 +231,7 @@ fn node(host: &Path, inside: &Path) -> Option<(Value, &'static str, u64, u64)> {
     Some((node, kind, major, minor))
 }
 
-fn bound_devices(config: &ContainerConfig) -> Result<Vec<Value>> {
+fn bound_devices(config: &ContainerConfig) -> Vec<Value> {
     let bind = |host: &Path, inside: &Path| {
         mount(&inside.display().to_string(), "bind", host, &["bind", "rprivate", "nosuid", "noexec"])
     };
@@ -239,7 +239,7 @@ fn bound_devices(config: &ContainerConfig) -> Result<Vec<Value>> {
     if config.security.privileged {
         all.extend(host_devices().iter().map(|path| bind(path, path)));
     }
-    Ok(all)
+    all
 }
 
 /// The host's device nodes, but for those that a container has of its own.

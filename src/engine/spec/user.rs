@@ -100,7 +100,7 @@ fn number(word: &str) -> Result<Option<u32>> {
         return Ok(None);
     }
     match word.parse::<u32>() {
-        Ok(id) if id <= i32::MAX as u32 => Ok(Some(id)),
+        Ok(id) if i32::try_from(id).is_ok() => Ok(Some(id)),
         _ => bail!(Failure::Invalid(format!("{word} is too large for a user or group id"))),
     }
 }
