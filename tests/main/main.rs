@@ -42,5 +42,6 @@ mod monitor;
 mod network;
 mod pulling;
 mod readme;
+mod security;
 mod telling;
 mod volumes;
