@@ -116,8 +116,14 @@ impl<'w> Monitored<'w> {
         reach(&self.config.attach_socket, SockType::SeqPacket).expect("it listens")
     }
 
-    /// The record on disk, when the monitor has gone.
+    /// Stops listening to the monitor's report.
+    fn turn_away(&mut self) {
+        self.lines = BufReader::new(File::open("/dev/null").expect("a device"));
+    }
+
+    /// The record on disk, when the monitor has gone. In the foreground it goes only after whoever started it.
     fn record(&mut self) -> ExitRecord {
+        self.turn_away();
         self.child.wait().expect("our own child");
         serde_json::from_slice(&fs::read(&self.config.exit_file).expect("a record")).expect("a record")
     }
@@ -134,6 +140,7 @@ impl<'w> Monitored<'w> {
 
 impl Drop for Monitored<'_> {
     fn drop(&mut self) {
+        self.turn_away();
         if let StartReport::Created { pid } = self.report {
             if self.config.task == Task::Create {
                 let _ = self.runtime(&["delete", "--force", &self.config.id]);
@@ -156,7 +163,10 @@ fn collect(client: &mut UnixStream) -> (String, String, Option<ExitRecord>) {
     let mut buffer = [0; packet::OUTPUT_MAX + 1];
     while let Ok(count @ 1..) = client.read(&mut buffer) {
         match buffer[0] {
-            packet::EXIT => record = serde_json::from_slice(&buffer[1..count]).ok(),
+            packet::EXIT => {
+                record = serde_json::from_slice(&buffer[1..count]).ok();
+                break;
+            }
             kind => streams[usize::from(kind - packet::STDOUT)].extend_from_slice(&buffer[1..count]),
         }
     }
@@ -190,7 +200,7 @@ as_root!(the_end_is_recorded_though_whoever_started_it_is_gone, |world| {
     let mut container = Monitored::create(world, config);
     container.start();
     kill(Pid::from_raw(container.pid()), Signal::SIGKILL).expect("it runs");
-    container.lines = BufReader::new(File::open("/dev/null").expect("a device"));
+    container.turn_away();
     assert_eq!(container.record().code, 137);
 });
 
@@ -407,7 +417,7 @@ as_root!(an_exec_session_whose_caller_went_does_not_wait, |world| {
     session.task = Task::Exec { process: spec };
     session.foreground = true;
     let mut session = Monitored::create(world, session);
-    session.lines = BufReader::new(File::open("/dev/null").expect("a device"));
+    session.turn_away();
     assert_eq!(session.record().code, 4);
 });
 
