@@ -13,15 +13,15 @@
 //! row 6   bin                          three mains, a line or two each
 //! row 5   cli                          a front door: people (programs that speak REST will get theirs, `api`)
 //! row 3   engine · monitor · runtime   the three minds; side by side, they never name each other
-//! row 2   linux · image                mechanisms: what the kernel gives, what a registry gives
-//! row 1   handover                     plain data our programs pass to each other (and OCI's types: the oci-spec crate)
+//! row 2   image                        what a registry gives
+//! row 1   linux · handover             what the kernel gives; plain data our programs pass to each other (and OCI's types)
 //! row 0   sys · trace                  all unsafe code; the narration
 //! ```
 //!
 //! **A module names only modules in lower rows.** Engine, monitor and runtime meet only where processes meet: a file you
 //! can `cat`, a descriptor you can see in /proc, an exit status. `tests/layering.rs` reads every `use` and holds us to it.
 //!
-//! Nouns follow rows: row 2 speaks of descriptors, paths, pids, flags; only row 3 knows what a container is. So a
+//! Nouns follow rows: rows 1 and 2 speak of descriptors, paths, pids, flags; only row 3 knows what a container is. So a
 //! chapter of the book can use a mechanism with no engine in sight.
 //!
 //! # Reading order

@@ -223,7 +223,7 @@ fn planted_breaches_are_found_with_their_line() {
         (
             "linux/mount.rs",
             "fn f() { crate::engine::store::lock() }",
-            "src/linux/mount.rs:1: row 2, `linux`, names `engine` of row 3",
+            "src/linux/mount.rs:1: row 1, `linux`, names `engine` of row 3",
         ),
         (
             "image/pull.rs",
