@@ -296,7 +296,7 @@ as_root!(input_waits_for_a_program_that_does_not_read_yet, |world| {
     let written = std::thread::spawn(move || {
         let mut writer = writer;
         for _ in 0..100 {
-            writer.write_all(&[b'x'; 20_000]).expect("the monitor takes it in time");
+            writer.write_all(&vec![b'x'; 20_000]).expect("the monitor takes it in time");
         }
         writer.shutdown(Shutdown::Write).expect("connected");
     });
