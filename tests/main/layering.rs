@@ -261,7 +261,7 @@ fn what_only_looks_like_a_breach_is_none() {
         ("engine/launch.rs", "// use crate::runtime;\n/* crate::cli */ use crate::linux::mount;"),
         (
             "linux/mount.rs",
-            r#"const S: &str = "\"unsafe crate::engine"; let r = br#"crate::cli "quoted""#; let c = '"'; unsafely()"#,
+            r##"const S: &str = "\"unsafe crate::engine"; let r = br#"crate::cli "quoted""#; let c = '"'; unsafely()"##,
         ),
         ("image/pull.rs", "use super::layout; mod tests { use super::*; use super::super::layout; }"),
         ("image/deep/er.rs", "use super::super::layout;"),
