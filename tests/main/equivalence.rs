@@ -23,10 +23,7 @@ fn a_program_cannot_tell_whether_root_or_a_user_runs_it() {
                 all += &format!("# {what}\n{}\n", see(&[what]));
             }
             all += &format!("# status\n{}\n", see(&["status", "Uid", "Gid", "Groups"]));
-            all += &format!(
-                "# files\n{}\n",
-                see(&["stat", "/", "/proc", "/dev", "/dev/null", "/dev/shm", "/tmp", "/etc/passwd"])
-            );
+            all += &format!("# files\n{}\n", see(&["stat", "/", "/dev", "/dev/shm", "/tmp", "/etc/passwd"]));
             *seen.lock().expect("one thread") = all;
         });
         seen.into_inner().expect("one thread")

@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Modules of one row that may name each other after all: the narration needs to own a descriptor it inherited.
-const BESIDE: [(&str, &str); 1] = [("trace", "sys")];
+/// Modules of one row that may be named from beside after all, in this direction only: the narration owns a descriptor it
+/// inherited, and the owners of an image's files are compared with the kernel's id maps.
+const BESIDE: [(&str, &str); 2] = [("trace", "sys"), ("image", "linux")];
 
 /// A word of Rust (an identifier, `::`, or one other character) and its line.
 #[derive(Debug, PartialEq)]
