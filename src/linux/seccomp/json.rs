@@ -68,9 +68,12 @@ impl Filter {
         let names = FLAGS.iter().filter(|(_, bit)| self.flags & bit != 0).map(|(name, _)| *name);
         let mut filter = json!({
             "architectures": self.architectures.iter().map(|one| architecture_name(*one)).collect::<Vec<_>>(),
-            "flags": names.collect::<Vec<_>>(),
             "syscalls": syscalls,
         });
+        // No word means this one flag, as in `from_json`; and runc before 1.2 refuses any word.
+        if self.flags != libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW {
+            filter["flags"] = names.collect::<Vec<_>>().into();
+        }
         put_action(&mut filter, self.default_action, "defaultAction", "defaultErrnoRet");
         filter
     }
