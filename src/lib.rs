@@ -15,7 +15,7 @@
 //! row 3   engine · monitor · runtime   the three minds; side by side, they never name each other
 //! row 2   image                        what a registry gives
 //! row 1   linux · handover             what the kernel gives; plain data our programs pass to each other (and OCI's types)
-//! row 0   sys · trace                  all unsafe code; the narration
+//! row 0   sys · trace · hint           all unsafe code; the narration; errors with their cure
 //! ```
 //!
 //! **A module names only modules in lower rows.** Engine, monitor and runtime meet only where processes meet: a file you
@@ -38,6 +38,7 @@
 //! * A store file has one writer: temporary file, fsync, rename.
 //! * Locks are `flock`s, taken in the order store → container by id; readers take none.
 
+pub mod hint;
 pub mod sys;
 pub mod trace;
 

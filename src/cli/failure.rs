@@ -6,6 +6,8 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use anyhow::{Error, anyhow};
 use clap::error::{ContextKind, ContextValue};
 
+pub use crate::hint::{hinted, render};
+
 /// podling's own failure.
 pub const OWN: i32 = 125;
 
@@ -14,26 +16,6 @@ pub fn lively(stream: &impl IsTerminal) -> bool {
     stream.is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
-}
-
-/// An error with its cure.
-#[derive(Debug)]
-pub struct Hinted {
-    message: String,
-    hint: String,
-}
-
-impl std::fmt::Display for Hinted {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Hinted {}
-
-/// An error line with a hint below it.
-pub fn hinted(message: impl Into<String>, hint: impl Into<String>) -> Error {
-    Error::new(Hinted { message: message.into(), hint: hint.into() })
 }
 
 /// A mistake in the command line of `path`: the hint is where its help is.
@@ -50,23 +32,6 @@ pub fn report(error: &Error) -> i32 {
     }
     let _ = io::stderr().write_all(render(error).as_bytes());
     crate::engine::failure::status(error)
-}
-
-/// An error as it is printed: one line, and a hint if there is one.
-pub fn render(error: &Error) -> String {
-    let text = format!("{error:#}");
-    let line = without_numbers(&text.trim_end().replace('\n', "; "));
-    match error.chain().find_map(|cause| cause.downcast_ref::<Hinted>()) {
-        Some(Hinted { hint, .. }) => format!("Error: {line}\nhint: {hint}\n"),
-        None => format!("Error: {line}\n"),
-    }
-}
-
-/// The standard library adds `(os error 2)` to what the system says; the words are enough.
-fn without_numbers(line: &str) -> String {
-    let mut parts = line.split(" (os error ");
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |line, part| line + part.split_once(')').map_or(part, |(_, rest)| rest))
 }
 
 /// Prints to standard output; someone who stops reading is an error like any other.

@@ -14,10 +14,10 @@ const BESIDE: [(&str, &str); 2] = [("trace", "sys"), ("image", "linux")];
 
 /// A word of Rust (an identifier, `::`, or one other character) and its line.
 #[derive(Debug, PartialEq)]
-struct Word<'a>(&'a str, usize);
+pub struct Word<'a>(pub &'a str, pub usize);
 
 /// Cuts source text into words. Comments, strings and character literals are left out; a lifetime is a word.
-fn words(source: &str) -> Vec<Word<'_>> {
+pub fn words(source: &str) -> Vec<Word<'_>> {
     let bytes = source.as_bytes();
     let mut words = Vec::new();
     let (mut at, mut line) = (0, 1);
@@ -175,7 +175,7 @@ fn sources(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 

@@ -30,6 +30,7 @@ mod skip;
 mod attacks;
 mod bad_input;
 mod bundles;
+mod chapters;
 mod command_line;
 mod containers;
 mod copy;

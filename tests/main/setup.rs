@@ -30,6 +30,7 @@ pub struct Setup {
     pub is_root: bool,
     janitor: Mutex<ChildStdin>,
     registry: OnceLock<Registry>,
+    chapters: OnceLock<()>,
 }
 
 /// An account with subordinate ids.
@@ -78,11 +79,22 @@ impl Setup {
             copy_program(&ready.unwrap_or_else(|| built.into()), &dir.join("bin").join(name));
         }
         copy_program(&images::witness_program(), &dir.join("bin/witness"));
-        Self { dir, user, is_root, janitor: Mutex::new(janitor), registry: OnceLock::new() }
+        Self { dir, user, is_root, janitor: Mutex::new(janitor), registry: OnceLock::new(), chapters: OnceLock::new() }
     }
 
     pub fn bin(&self, name: &str) -> PathBuf {
         self.dir.join("bin").join(name)
+    }
+
+    /// A program of the book, beside the others. Cargo builds only the tests' own package with them, so the first test that
+    /// asks has all the chapters built (or found up to date) now.
+    pub fn chapter(&self, name: &str) -> PathBuf {
+        self.chapters.get_or_init(|| {
+            for program in elsewhere().map_or_else(build_chapters, |elsewhere| chapters_in(&elsewhere)) {
+                copy_program(&program, &self.bin(&program.file_name().expect("a program").to_string_lossy()));
+            }
+        });
+        self.bin(name)
     }
 
     /// An archive (OCI layout in a tar) of one of the stock images, for `podling load`.
@@ -117,6 +129,25 @@ pub fn make_directory(path: &Path) {
 fn copy_program(from: &Path, to: &Path) {
     fs::copy(from, to).unwrap_or_else(|e| panic!("copying {}: {e}", from.display()));
     fs::set_permissions(to, fs::Permissions::from_mode(0o755)).expect("our own file");
+}
+
+fn build_chapters() -> Vec<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["build", "--package=chapters", "--bins", "--all-features", "--message-format=json-render-diagnostics"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "building the chapters");
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let message = |line| serde_json::from_str::<serde_json::Value>(line).unwrap_or_default();
+    messages.lines().filter_map(|line| Some(PathBuf::from(message(line)["executable"].as_str()?))).collect()
+}
+
+fn chapters_in(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).expect("where the programs lie").map(|entry| entry.expect("readable").path());
+    entries.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("chapter"))).collect()
 }
 
 /// Reads pids, a line each; at the end of the file kills them and removes the run's directory.

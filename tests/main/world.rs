@@ -197,6 +197,19 @@ impl World {
         Running::start_on_terminal(command)
     }
 
+    /// `chapter01_fork ARGUMENTS…` or another program of the book, to its end.
+    #[track_caller]
+    pub fn chapter(&self, name: &str, arguments: impl IntoIterator<Item: AsRef<OsStr>>) -> Output {
+        self.spawn_chapter(name, arguments).wait()
+    }
+
+    /// A program of the book, left running, its standard input empty.
+    pub fn spawn_chapter(&self, name: &str, arguments: impl IntoIterator<Item: AsRef<OsStr>>) -> Running {
+        let mut command = self.command(self.setup.chapter(name));
+        command.args(arguments);
+        Running::start(command, Input::Empty)
+    }
+
     /// `podling-runtime --root … ARGUMENTS…` (or the other runtime, in a run that is a second opinion).
     #[track_caller]
     pub fn runtime(&self, arguments: impl IntoIterator<Item: AsRef<OsStr>>) -> Output {

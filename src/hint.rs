@@ -1,0 +1,64 @@
+//! Errors as a person meets them: one line that says what, then why; and a hint only where the cure is known.
+//!
+//! An error is an `anyhow::Error`. Whoever knows the cure says it with [`hinted`], as deep down as it is known; whoever
+//! prints the error ([`render`]) finds it, whatever context was added on the way.
+
+use anyhow::Error;
+
+/// An error with its cure.
+#[derive(Debug)]
+pub struct Hinted {
+    message: String,
+    hint: String,
+}
+
+impl std::fmt::Display for Hinted {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Hinted {}
+
+/// An error line with a hint below it.
+pub fn hinted(message: impl Into<String>, hint: impl Into<String>) -> Error {
+    Error::new(Hinted { message: message.into(), hint: hint.into() })
+}
+
+/// `error`, with what was being tried and the cure.
+pub fn cured(error: impl Into<Error>, tried: impl Into<String>, hint: impl Into<String>) -> Error {
+    error.into().context(Hinted { message: tried.into(), hint: hint.into() })
+}
+
+/// An error as it is printed: one line, and a hint if there is one.
+pub fn render(error: &Error) -> String {
+    let text = format!("{error:#}");
+    let line = without_numbers(&text.trim_end().replace('\n', "; "));
+    match error.downcast_ref::<Hinted>() {
+        Some(Hinted { hint, .. }) => format!("Error: {line}\nhint: {hint}\n"),
+        None => format!("Error: {line}\n"),
+    }
+}
+
+/// The standard library adds `(os error 2)` to what the system says; the words are enough.
+fn without_numbers(line: &str) -> String {
+    let mut parts = line.split(" (os error ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |line, part| line + part.split_once(')').map_or(part, |(_, rest)| rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn a_cure_is_found_below_what_was_added_later() {
+        let refused = std::io::Error::from_raw_os_error(1);
+        let deep = Err::<(), _>(cured(refused, "opening the lid", "press the button")).context("making tea");
+        let text = render(&deep.expect_err("it is one"));
+        assert_eq!(text, "Error: making tea: opening the lid: Operation not permitted\nhint: press the button\n");
+        let own = Err::<(), _>(hinted("no lid", "find it")).context("making tea").expect_err("it is one");
+        assert_eq!(render(&own), "Error: making tea: no lid\nhint: find it\n");
+    }
+}
