@@ -185,14 +185,28 @@ fn numbers(text: &str) -> Result<Vec<IdMap>> {
         .collect()
 }
 
-/// The user's name in /etc/passwd (read by hand: a static program has no name service).
-pub fn login_name(uid: u32) -> Option<String> {
+/// A user of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// What he is called.
+    pub name: String,
+    /// His home directory.
+    pub home: String,
+}
+
+/// A user in /etc/passwd (read by hand: a static program has no name service).
+pub fn login(uid: u32) -> Option<Login> {
     let text = fs::read_to_string(Path::new("/etc/passwd")).ok()?;
     text.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_string())
+        let fields: Vec<&str> = line.split(':').collect();
+        let [name, _, id, _, _, home, ..] = fields[..] else { return None };
+        (id.parse() == Ok(uid)).then(|| Login { name: name.into(), home: home.into() })
     })
+}
+
+/// What a user of this machine is called.
+pub fn login_name(uid: u32) -> Option<String> {
+    login(uid).map(|login| login.name)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //! host's own mount is bound instead.
 
 mod files;
+mod kept;
 mod mounts;
 mod process;
 pub mod user;
@@ -48,6 +49,7 @@ const READ_ONLY: [&str; 6] = ["/proc/asound", "/proc/bus", "/proc/fs", "/proc/ir
 pub fn write(engine: &Engine, container: &Container) -> Result<Value> {
     let config = &container.config;
     let root = File::open(container.rootfs()).context("opening the root directory")?;
+    kept::introduce(engine, config, &root)?;
     let user = user::resolve(&root, &config.user, &config.groups)?;
     let namespaces = namespaces(engine, config)?;
     let owned = Owned::of(engine, config);

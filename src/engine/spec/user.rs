@@ -105,7 +105,8 @@ fn number(word: &str) -> Result<Option<u32>> {
     }
 }
 
-fn read(root: impl AsFd, path: &str) -> Result<String> {
+/// A file of the root file system, or nothing if there is none.
+pub fn read(root: impl AsFd, path: &str) -> Result<String> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let Ok(file) = mount::open_in_root(root, Path::new(path), flags) else { return Ok(String::new()) };
     let file = File::from(file);
