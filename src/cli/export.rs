@@ -43,7 +43,9 @@ impl Verb for Export {
             Some(monitor) => format!("/proc/{}/root{}", monitor.pid, container.rootfs().display()).into(),
             None => engine.mount(&container)?,
         };
-        let packed = pack(open_directory(&root)?, Source::Plain, &[], out).and_then(|mut out| Ok(out.flush()?));
+        let owners = engine.owners(&container.config)?;
+        let packed =
+            pack(open_directory(&root)?, Source::Plain, &[], owners.as_ref(), out).and_then(|mut out| Ok(out.flush()?));
         if let (Some(part), Some(path)) = (&part, &self.output) {
             if packed.is_err() {
                 let _ = std::fs::remove_file(part);

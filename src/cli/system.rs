@@ -236,6 +236,7 @@ fn is_ours(name: &str) -> bool {
         "containers",
         "images",
         "layers",
+        "shifted",
         "names",
         "networks",
         "volumes",
@@ -244,6 +245,7 @@ fn is_ours(name: &str) -> bool {
         "runtime",
         "pasta",
         "userns",
+        "overlay-redirects",
     ];
     known.iter().any(|known| name == *known || name.strip_prefix(known).is_some_and(|rest| rest.starts_with('.')))
 }

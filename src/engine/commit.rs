@@ -36,8 +36,9 @@ impl Engine {
             self.pause(container)?;
         }
         let upper = std::fs::File::open(container.upper()).context("opening the container's layer");
+        let owners = self.owners(&container.config)?;
         let skip = MOUNT_POINTS.map(PathBuf::from);
-        let layer = upper.and_then(|upper| layer_of(&adding, upper.into(), Source::Upper, &skip));
+        let layer = upper.and_then(|upper| layer_of(&adding, upper.into(), Source::Upper, &skip, owners.as_ref()));
         if frozen {
             self.unpause(container)?;
         }

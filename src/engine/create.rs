@@ -18,6 +18,7 @@ use super::request::{
     ContainerRequest, MountKind, MountRequest, NamespaceMode, NetworkMode, PortMapping, RestartPolicy, Seccomp, Source,
     UsernsMode,
 };
+use super::shifted::give_to_root;
 use super::store::{Lock, make_private, write_atomic, write_whole};
 use super::{Engine, Owner, in_path, names, network};
 use crate::handover::{LogConfig, LogDriver};
@@ -73,6 +74,7 @@ impl Engine {
                 // The container's "/" has the mode of the top directory of its own layer.
                 use std::os::unix::fs::PermissionsExt;
                 fs::set_permissions(data.join("upper"), fs::Permissions::from_mode(0o755))?;
+                give_to_root(self, &config, &data.join("upper"))?;
             }
             for mount in &config.mounts {
                 if let MountSource::Volume { name, anonymous } = &mount.source {

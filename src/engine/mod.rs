@@ -32,6 +32,7 @@ pub mod names;
 pub mod network;
 pub mod request;
 mod rootfs;
+mod shifted;
 pub mod spec;
 pub mod store;
 pub mod top;

@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use super::Engine;
 use super::container::{Container, Process, Root};
 use super::store::make_private;
+use crate::image::layer::Ids;
 use crate::linux::mount::{self, Reach};
 use crate::linux::namespace::{self, Namespace};
 use crate::linux::overlay::{self, Writable};
@@ -26,7 +27,8 @@ impl Engine {
         let target = container.rootfs();
         if let Root::Image { layers, .. } = &container.config.root {
             let (upper, work) = (container.upper(), container.data.join("work"));
-            self.mount_layers(layers, Some(Writable { upper: &upper, work: &work }), &target)?;
+            let owners = self.owners(&container.config)?;
+            self.mount_layers(layers, owners.as_ref(), Some(Writable { upper: &upper, work: &work }), &target)?;
         }
         Ok(target)
     }
@@ -66,12 +68,19 @@ impl Engine {
         mount::attach(copied.with_context(what)?, onto, target).with_context(what)
     }
 
-    pub(super) fn mount_layers(&self, layers: &[String], writable: Option<Writable>, target: &Path) -> Result<()> {
+    /// Mounts an image's layers, for a container whose ids are those of the disk through `owners`.
+    pub(super) fn mount_layers(
+        &self,
+        layers: &[String],
+        owners: Option<&Ids>,
+        writable: Option<Writable>,
+        target: &Path,
+    ) -> Result<()> {
         make_private(target)?;
-        let lowers: Vec<PathBuf> = layers.iter().map(|layer| self.paths.layers().join(layer)).collect();
-        match overlay::mount(&lowers, writable, target) {
+        let below = self.below(layers, owners)?;
+        match overlay::mount(&below.lowers, writable, target) {
             Err(error) if is_missing(&error) => {
-                let gone = lowers.iter().find(|lower| !lower.exists());
+                let gone = below.lowers.layers.iter().find(|lower| !lower.exists());
                 Err(error).context(match gone {
                     Some(layer) => format!("layer {} is gone; pull the image again", layer.display()),
                     None => "mounting the root file system".into(),

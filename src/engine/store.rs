@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! $DATA  ~/.local/share/podling | /var/lib/podling       survives a reboot
-//!   images/  layers/  networks/  volumes/  events  lock
+//!   images/  layers/  shifted/  networks/  volumes/  events  lock
 //!   containers/<id>/  container.json  started.json  exit.json  log  upper/  work/  lock
 //!   names/<name>      a symlink to the container: making it is claiming the name
 //! $RUN   $XDG_RUNTIME_DIR/podling | /run/podling         gone after a reboot

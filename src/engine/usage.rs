@@ -104,6 +104,7 @@ pub fn measure(engine: &Engine) -> Result<Usage> {
     let mut sizes = BTreeMap::<String, u64>::new();
     let mut owners = BTreeMap::<String, usize>::new();
     let mut pieces = Vec::new();
+    let stores = engine.layers()?.stores()?;
     for image in &images {
         let mut own = BTreeSet::new();
         for (blob, size) in blobs(&layout, image) {
@@ -114,7 +115,8 @@ pub fn measure(engine: &Engine) -> Result<Usage> {
         for chain in chain_ids(&layers) {
             let key = format!("layer {}", chain.hex());
             if !sizes.contains_key(&key) {
-                sizes.insert(key.clone(), of_tree(&engine.paths.layers().join(chain.hex())));
+                let copies = stores.iter().map(|store| of_tree(&store.join(chain.hex())));
+                sizes.insert(key.clone(), copies.sum());
             }
             own.insert(key);
         }

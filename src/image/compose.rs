@@ -14,7 +14,7 @@ use oci_spec::image::{Descriptor, MediaType};
 use serde_json::{Map, Value, json};
 
 use super::digest::{Digest, Hashing};
-use super::layer::{Source, pack};
+use super::layer::{Ids, Source, pack};
 use super::layout::{Adding, LoadedImage};
 use super::platform::Platform;
 use super::reference::Reference;
@@ -118,8 +118,9 @@ pub fn layer_of(
     directory: OwnedFd,
     source: Source,
     skip: &[std::path::PathBuf],
+    owners: Option<&Ids>,
 ) -> Result<StoredLayer> {
-    store_layer(adding, Compressed::Gzip, |out| pack(directory, source, skip, out).map(drop))
+    store_layer(adding, Compressed::Gzip, |out| pack(directory, source, skip, owners, out).map(drop))
 }
 
 /// How a layer made here is stored.

@@ -5,13 +5,19 @@
 //!
 //! The subtlety: the mark is `trusted.overlay.opaque`, and only root may write `trusted.*`. With `userxattr` it is
 //! `user.overlay.opaque` instead. We always ask for that, so that layers unpacked by root and by a user look the same.
+//!
+//! A file of a layer may hold no data and say instead where its data is ([`METACOPY`], [`REDIRECT`]): in a *data-only*
+//! directory below all layers, of which nothing shows by itself. So a layer can be had again with other owners for the
+//! price of its inodes. Since Linux 6.16 that goes with `userxattr`, and so without root; [`follows_redirects`] asks.
 
+use std::ffi::OsStr;
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{OFlag, open, openat};
 use nix::mount::MsFlags;
 use nix::sys::stat::Mode;
 
@@ -22,6 +28,20 @@ use crate::trace::{self, Topic};
 /// The most layers the kernel takes in one overlay.
 pub const MOST_LAYERS: usize = 500;
 
+/// The mark of a file whose data is elsewhere. Its size, owner, mode and times are its own.
+pub const METACOPY: &str = "user.overlay.metacopy";
+/// Where: an absolute path in a data-only directory.
+pub const REDIRECT: &str = "user.overlay.redirect";
+
+/// The directories that an overlay only reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lowers {
+    /// The layers, the topmost first.
+    pub layers: Vec<PathBuf>,
+    /// What the layers' [`REDIRECT`]s lead into.
+    pub data: Option<PathBuf>,
+}
+
 /// The directories that make an overlay writable.
 #[derive(Debug, Clone, Copy)]
 pub struct Writable<'a> {
@@ -31,10 +51,10 @@ pub struct Writable<'a> {
     pub work: &'a Path,
 }
 
-/// Mounts an overlay of `lowers` (the topmost first) on `target`; read-only without `writable`.
-pub fn mount(lowers: &[PathBuf], writable: Option<Writable>, target: &Path) -> Result<()> {
+/// Mounts an overlay of `lowers` on `target`; read-only without `writable`.
+pub fn mount(lowers: &Lowers, writable: Option<Writable>, target: &Path) -> Result<()> {
     let overlay = detached(lowers, writable)
-        .with_context(|| format!("mounting an overlay of {} layers on {}", lowers.len(), target.display()))?;
+        .with_context(|| format!("mounting an overlay of {} layers on {}", lowers.layers.len(), target.display()))?;
     let held = open(target, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .with_context(|| target.display().to_string())?;
     match overlay {
@@ -54,7 +74,34 @@ enum Made {
     Options(String, Vec<OwnedFd>),
 }
 
-fn detached(lowers: &[PathBuf], writable: Option<Writable>) -> Result<Made> {
+/// Whether this kernel finds the data of a file through [`REDIRECT`], in this user namespace and on the file system of
+/// `scratch`: an empty directory, in which it is tried.
+pub fn follows_redirects(scratch: &Path) -> Result<bool> {
+    let (layer, data) = (scratch.join("layer"), scratch.join("data"));
+    std::fs::create_dir(&layer)?;
+    std::fs::create_dir(&data)?;
+    std::fs::write(data.join("there"), b"found")?;
+    let file = std::fs::File::create(layer.join("here"))?;
+    file.set_len(5)?;
+    for (name, value) in [(METACOPY, ""), (REDIRECT, "/there")] {
+        match sys::fsetxattr(file.as_fd(), OsStr::new(name), value.as_bytes()) {
+            Err(Errno::ENOTSUP) => return Ok(false),
+            other => other.with_context(|| format!("setting attribute {name}"))?,
+        }
+    }
+    // An older kernel refuses the mount, or the file.
+    let Ok(Made::Detached(overlay)) = detached(&Lowers { layers: vec![layer], data: Some(data) }, None) else {
+        return Ok(false);
+    };
+    let Ok(file) = openat(&overlay, "here", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) else {
+        return Ok(false);
+    };
+    let mut text = String::new();
+    Ok(std::fs::File::from(file).read_to_string(&mut text).is_ok() && text == "found")
+}
+
+fn detached(all: &Lowers, writable: Option<Writable>) -> Result<Made> {
+    let lowers = &all.layers[..];
     if lowers.is_empty() || lowers.len() > MOST_LAYERS {
         bail!("an overlay takes 1 to {MOST_LAYERS} layers");
     }
@@ -70,13 +117,16 @@ fn detached(lowers: &[PathBuf], writable: Option<Writable>) -> Result<Made> {
         match set("lowerdir+", &text) {
             Ok(()) => {}
             // Linux before 6.7 takes the layers only as one string.
-            Err(Errno::EINVAL) => return options(lowers, writable),
+            Err(Errno::EINVAL) if all.data.is_none() => return options(lowers, writable),
             Err(error) => return Err(error).with_context(|| lower.display().to_string()),
         }
     }
     // A read-only overlay of a single layer is refused: it would be a bind mount.
-    if lowers.len() == 1 && writable.is_none() {
+    if lowers.len() == 1 && all.data.is_none() && writable.is_none() {
         return Ok(Made::Detached(read_only_copy(&lowers[0])?));
+    }
+    if let Some(data) = &all.data {
+        set("datadir+", &shorten(data, &mut held)?).with_context(|| data.display().to_string())?;
     }
     if let Some(Writable { upper, work }) = writable {
         set("upperdir", &shorten(upper, &mut held)?).with_context(|| upper.display().to_string())?;

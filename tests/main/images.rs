@@ -59,6 +59,22 @@ impl Layer {
         self
     }
 
+    pub fn hard_link(mut self, path: &str, target: &str) -> Self {
+        let mut header = Self::header(tar::EntryType::Link, 0o644, 0);
+        self.tar.append_link(&mut header, path, target).expect("writing to memory");
+        self
+    }
+
+    /// Gives the next entry an extended attribute.
+    pub fn attribute(mut self, name: &str, value: &[u8]) -> Self {
+        let rest = [format!(" SCHILY.xattr.{name}=").as_bytes(), value, b"\n"].concat();
+        // The length counts its own digits: two, for all that tests write.
+        let record = [(rest.len() + 2).to_string().as_bytes(), &rest].concat();
+        let mut header = Self::header(tar::EntryType::XHeader, 0o644, record.len());
+        self.tar.append_data(&mut header, "attributes", &record[..]).expect("writing to memory");
+        self
+    }
+
     /// An entry whose header is the caller's, for archives that no sound program writes.
     #[allow(dead_code)]
     pub fn raw(mut self, header: &tar::Header, content: &[u8]) -> Self {
@@ -195,6 +211,34 @@ pub fn stock(name: &str) -> Layout {
                 .file("merged/new", 0o644, "middle\n");
             let upper = Layer::new().file("top", 0o600, "upper\n").link("link", "top");
             Layout::new(vec![lower, middle, upper], &witness)
+        }
+        // Files of several owners, in two layers; what a change of owners must not lose.
+        "owners" => {
+            let witness = fs::read(witness_program()).expect("it was compiled");
+            // struct vfs_cap_data, version 2: effective, and CAP_NET_BIND_SERVICE (10) permitted.
+            let capability = [0x0200_0001_u32, 1 << 10, 0, 0, 0].map(u32::to_le_bytes).concat();
+            let lower = busybox_layer()
+                .dir("data", 0o755)
+                .file_of("data/one", 0o644, 1, "one\n")
+                .file_of("data/thousand", 0o640, 1000, "thousand\n")
+                .hard_link("data/link", "data/thousand")
+                .file_of("data/changed", 0o644, 7, "lower\n")
+                .file("data/gone", 0o644, "")
+                .dir("hidden", 0o755)
+                .file("hidden/old", 0o644, "")
+                .dir("set-uid", 0o755)
+                .file_of("set-uid/status", 0o4755, 1, &witness)
+                .dir("capable", 0o755)
+                .attribute("security.capability", &capability)
+                .file("capable/status", 0o755, &witness);
+            let upper = Layer::new()
+                .dir("data", 0o755)
+                .file_of("data/changed", 0o600, 3000, "upper\n")
+                .file("data/.wh.gone", 0o644, "")
+                .dir("hidden", 0o755)
+                .file("hidden/.wh..wh..opq", 0o644, "")
+                .file_of("hidden/new", 0o644, 8, "");
+            Layout::new(vec![lower, upper], &json!({"Cmd": ["sh"], "Env": [path]}))
         }
         other => panic!("no stock image is called {other}"),
     }

@@ -45,4 +45,5 @@ mod pulling;
 mod readme;
 mod security;
 mod telling;
+mod userns;
 mod volumes;

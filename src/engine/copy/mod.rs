@@ -24,7 +24,9 @@ use nix::unistd::{Gid, Uid};
 use super::Engine;
 use super::container::{Container, MountSource};
 use super::failure::Failure;
+use crate::image::layer::Ids;
 use crate::trace::{self, Topic};
+use unpack::Owner;
 
 /// One end of a copy.
 #[derive(Debug, Clone)]
@@ -50,6 +52,8 @@ pub struct CopyRequest {
 struct Side {
     root: Option<File>,
     path: PathBuf,
+    /// Between the ids that are meant there and those on the disk.
+    owners: Option<Ids>,
     /// What to call it in messages.
     name: String,
 }
@@ -70,9 +74,9 @@ pub fn copy(engine: &Engine, from: &Place, to: &Place, request: CopyRequest) -> 
     });
     engine.enter(running)?;
     let owner = match to {
-        Place::Container(container, _) if request.archive => Some(user_of(engine, container)?),
-        Place::Container(..) => None,
-        _ => Some((Uid::effective().as_raw(), Gid::effective().as_raw())),
+        Place::Container(container, _) if request.archive => user_of(engine, container)?,
+        Place::Container(container, _) => Owner::Said(engine.owners(&container.config)?),
+        _ => Owner::One(Uid::effective().as_raw(), Gid::effective().as_raw()),
     };
     match (side(engine, from)?, side(engine, to)?) {
         (None, None) => bail!(Failure::Invalid("a tar stream cannot be copied to a tar stream".into())),
@@ -80,17 +84,17 @@ pub fn copy(engine: &Engine, from: &Place, to: &Place, request: CopyRequest) -> 
             if to.kind()? != Kind::Directory {
                 bail!(Failure::Invalid(format!("{}: a tar stream needs a directory to be unpacked in", to.name)));
             }
-            to.inside(|path| unpack::unpack(std::io::stdin().lock(), path, owner, request.overwrite))
+            to.inside(|path| unpack::unpack(std::io::stdin().lock(), path, &owner, request.overwrite))
         }
         (Some(from), None) => {
             let top = from.last_word();
-            from.inside(|path| pack::pack(path, top.as_deref(), std::io::stdout().lock()))
+            from.inside(|path| pack::pack(path, top.as_deref(), from.owners.as_ref(), std::io::stdout().lock()))
         }
         (Some(from), Some(to)) => {
             let (base, top) = landing(&from, &to)?;
-            let base = Side { root: to.root, path: base, name: to.name };
+            let base = Side { path: base, ..to };
             let (reader, writer) = pipe().context("making a pipe")?;
-            through(&from, &base, top.as_deref(), reader, writer, owner, request.overwrite)
+            through(&from, &base, top.as_deref(), reader, writer, &owner, request.overwrite)
         }
     }
 }
@@ -101,11 +105,11 @@ fn through(
     top: Option<&Path>,
     reader: impl Read + Send,
     writer: impl Write + Send,
-    owner: Option<(u32, u32)>,
+    owner: &Owner,
     overwrite: bool,
 ) -> Result<()> {
     std::thread::scope(|scope| {
-        let packing = scope.spawn(|| from.inside(|path| pack::pack(path, top, writer)));
+        let packing = scope.spawn(|| from.inside(|path| pack::pack(path, top, from.owners.as_ref(), writer)));
         let unpacked = to.inside(|path| unpack::unpack(reader, path, owner, overwrite));
         let packed = packing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         match (packed, unpacked) {
@@ -143,8 +147,8 @@ fn landing(from: &Side, to: &Side) -> Result<(PathBuf, Option<PathBuf>)> {
         (Kind::Other, _) => Ok(parent()),
         (Kind::Missing, _) => {
             let (above, name) = parent();
-            let above =
-                Side { root: to.root.as_ref().map(File::try_clone).transpose()?, path: above, name: String::new() };
+            let root = to.root.as_ref().map(File::try_clone).transpose()?;
+            let above = Side { root, path: above, owners: None, name: String::new() };
             let slash = to.path.as_os_str().as_encoded_bytes().ends_with(b"/");
             if above.kind()? != Kind::Directory || slash && source != Kind::Directory {
                 bail!(Failure::Invalid(format!("{}: no such directory", to.name)));
@@ -219,7 +223,7 @@ fn side(engine: &Engine, place: &Place) -> Result<Option<Side>> {
         Place::Stream => None,
         Place::Host(path) => {
             let absolute = if path.is_absolute() { path.clone() } else { std::env::current_dir()?.join(path) };
-            Some(Side { root: None, path: absolute, name: path.display().to_string() })
+            Some(Side { root: None, path: absolute, owners: None, name: path.display().to_string() })
         }
         Place::Container(container, path) => {
             let name = format!("{}:{}", container.name(), path.display());
@@ -230,7 +234,7 @@ fn side(engine: &Engine, place: &Place) -> Result<Option<Side>> {
                 None => (engine.root_of(container)?, path),
             };
             let root = File::open(&root).with_context(|| format!("opening {}", root.display()))?;
-            Some(Side { root: Some(root), path, name })
+            Some(Side { root: Some(root), path, owners: engine.owners(&container.config)?, name })
         }
     })
 }
@@ -254,17 +258,12 @@ fn mounted(engine: &Engine, container: &Container, path: &Path) -> Option<(PathB
     source.is_dir().then(|| (source, PathBuf::from(format!("/{}", rest.trim_start_matches('/')))))
 }
 
-fn user_of(engine: &Engine, container: &Container) -> Result<(u32, u32)> {
+fn user_of(engine: &Engine, container: &Container) -> Result<Owner> {
     let root = engine.root_of(container)?;
     let root = File::open(&root).with_context(|| format!("opening {}", root.display()))?;
     let user = super::spec::user::resolve(&root, &container.config.user, &[])?;
-    let (mut uid, mut gid) = (user.uid, user.gid);
-    // In a user namespace of its own, the files' owners are those that its map leads to.
-    if let Some((uids, gids)) = engine.maps(&container.config.namespaces.user)? {
-        use crate::linux::idmap::to_host;
-        (uid, gid) = (to_host(&uids, uid).unwrap_or(uid), to_host(&gids, gid).unwrap_or(gid));
-    }
-    Ok((uid, gid))
+    let (uid, gid) = engine.on_disk(&container.config, (user.uid, user.gid))?;
+    Ok(Owner::One(uid, gid))
 }
 
 #[cfg(test)]
@@ -272,7 +271,7 @@ mod tests {
     use super::*;
 
     fn here(path: &Path) -> Side {
-        Side { root: None, path: path.into(), name: path.display().to_string() }
+        Side { root: None, path: path.into(), owners: None, name: path.display().to_string() }
     }
 
     #[test]

@@ -8,30 +8,33 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use tar::{Builder, EntryType, Header};
 
-/// Packs what is at `path`, called `top` in the stream; without `top`, what is in the directory.
-pub fn pack(path: &Path, top: Option<&Path>, out: impl Write) -> Result<()> {
+use crate::image::layer::Ids;
+
+/// Packs what is at `path`, called `top` in the stream; without `top`, what is in the directory. With `owners`, files
+/// belong in the stream to who they belong to inside that map.
+pub fn pack(path: &Path, top: Option<&Path>, owners: Option<&Ids>, out: impl Write) -> Result<()> {
     // A source that is a link means what it leads to; links below it are copied as links.
     let path = fs::canonicalize(path).with_context(|| path.display().to_string())?;
     let mut builder = Builder::new(out);
     match top {
-        Some(top) => add(&mut builder, &path, top)?,
-        None => children(&mut builder, &path, Path::new(""))?,
+        Some(top) => add(&mut builder, &path, top, owners)?,
+        None => children(&mut builder, &path, Path::new(""), owners)?,
     }
     builder.into_inner().and_then(|mut out| out.flush()).context("writing the tar stream")
 }
 
-fn children<W: Write>(builder: &mut Builder<W>, path: &Path, name: &Path) -> Result<()> {
+fn children<W: Write>(builder: &mut Builder<W>, path: &Path, name: &Path, owners: Option<&Ids>) -> Result<()> {
     let mut entries = fs::read_dir(path)
         .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
         .with_context(|| path.display().to_string())?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
-        add(builder, &entry.path(), &name.join(entry.file_name()))?;
+        add(builder, &entry.path(), &name.join(entry.file_name()), owners)?;
     }
     Ok(())
 }
 
-fn add<W: Write>(builder: &mut Builder<W>, path: &Path, name: &Path) -> Result<()> {
+fn add<W: Write>(builder: &mut Builder<W>, path: &Path, name: &Path, owners: Option<&Ids>) -> Result<()> {
     let what = || path.display().to_string();
     let about = match fs::symlink_metadata(path) {
         Ok(about) => about,
@@ -40,11 +43,11 @@ fn add<W: Write>(builder: &mut Builder<W>, path: &Path, name: &Path) -> Result<(
         Err(error) => return Err(error).with_context(what),
     };
     let kind = about.file_type();
-    let mut header = header(&about);
+    let mut header = header(&about, owners);
     if kind.is_dir() {
         header.set_entry_type(EntryType::Directory);
         builder.append_data(&mut header, name, std::io::empty()).with_context(what)?;
-        return children(builder, path, name);
+        return children(builder, path, name, owners);
     }
     if kind.is_symlink() {
         header.set_entry_type(EntryType::Symlink);
@@ -74,11 +77,12 @@ fn add<W: Write>(builder: &mut Builder<W>, path: &Path, name: &Path) -> Result<(
     builder.append_data(&mut header, name, std::io::empty()).with_context(what)
 }
 
-fn header(about: &Metadata) -> Header {
+fn header(about: &Metadata, owners: Option<&Ids>) -> Header {
+    let (uid, gid) = owners.map_or((about.uid(), about.gid()), |ids| ids.inside(about.uid(), about.gid()));
     let mut header = Header::new_gnu();
     header.set_mode(about.mode() & 0o7777);
-    header.set_uid(about.uid().into());
-    header.set_gid(about.gid().into());
+    header.set_uid(uid.into());
+    header.set_gid(gid.into());
     header.set_mtime(u64::try_from(about.mtime()).unwrap_or(0));
     header.set_size(0);
     header

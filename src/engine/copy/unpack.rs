@@ -8,13 +8,23 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use tar::{Archive, EntryType};
 
-/// Unpacks a stream in directory `base`; nothing of it lands outside. `owner`: who gets everything; else the numbers in
-/// the stream are kept.
-pub fn unpack(stream: impl Read, base: &Path, owner: Option<(u32, u32)>, overwrite: bool) -> Result<()> {
+use crate::image::layer::Ids;
+
+/// Who gets what is unpacked.
+#[derive(Debug, Clone)]
+pub enum Owner {
+    /// One user and group, as they are on the disk.
+    One(u32, u32),
+    /// Whom the stream says, as it is outside this map.
+    Said(Option<Ids>),
+}
+
+/// Unpacks a stream in directory `base`; nothing of it lands outside.
+pub fn unpack(stream: impl Read, base: &Path, owner: &Owner, overwrite: bool) -> Result<()> {
     let mut archive = Archive::new(stream);
     archive.set_preserve_permissions(true);
     archive.set_preserve_mtime(true);
-    archive.set_preserve_ownerships(owner.is_none());
+    archive.set_preserve_ownerships(matches!(owner, Owner::Said(None)));
     for entry in archive.entries().context("reading the tar stream")? {
         let mut entry = entry.context("reading the tar stream")?;
         let name = entry.path().context("reading the tar stream")?.into_owned();
@@ -36,8 +46,20 @@ pub fn unpack(stream: impl Read, base: &Path, owner: Option<(u32, u32)>, overwri
         if !entry.unpack_in(base).with_context(what)? {
             bail!("{} would land outside", name.display());
         }
-        if let Some((uid, gid)) = owner {
-            lchown(&target, Some(uid), Some(gid)).with_context(what)?;
+        let given = match owner {
+            Owner::One(uid, gid) => Some((Some(*uid), Some(*gid))),
+            Owner::Said(None) => None,
+            Owner::Said(Some(ids)) => {
+                let id =
+                    |number: std::io::Result<u64>| Ok::<_, std::io::Error>(u32::try_from(number?).unwrap_or(u32::MAX));
+                Some(ids.outside(
+                    id(entry.header().uid()).with_context(what)?,
+                    id(entry.header().gid()).with_context(what)?,
+                ))
+            }
+        };
+        if let Some((uid, gid)) = given {
+            lchown(&target, uid, gid).with_context(what)?;
             // A new owner costs a program its set-uid bit, which cp keeps.
             if matches!(entry.header().entry_type(), EntryType::Regular) {
                 let mode = entry.header().mode().with_context(what)? & 0o7777;

@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 
 use crate::engine::container::{Container, Root};
 use crate::engine::request::{NetworkMode, UsernsMode};
+use crate::engine::shifted::give_to_root;
 use crate::engine::{Engine, network};
 
 /// Writes them; each with where it goes inside.
@@ -23,6 +24,7 @@ pub fn write(engine: &Engine, container: &Container) -> Result<Vec<(PathBuf, &'s
         fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
         // The container's user reads them, whoever that is.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+        give_to_root(engine, config, &path)?;
         files.push((path, inside));
         Ok(())
     };

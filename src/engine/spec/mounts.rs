@@ -181,14 +181,15 @@ fn one(engine: &Engine, container: &Container, user: &User, asked: &MountConfig,
         }
         MountSource::Image { layers, .. } => {
             let target = container.bundle().join(format!("image{number}"));
-            engine.mount_layers(layers, None, &target)?;
+            engine.mount_layers(layers, engine.owners(&container.config)?.as_ref(), None, &target)?;
             options.extend(["rbind", "rprivate", "ro"].map(Into::into));
             ("bind", target)
         }
         MountSource::Special(kind) => (kind.as_str(), kind.into()),
     };
     if asked.chown && kind == "bind" {
-        super::super::volume_fill::give(&source, user.uid, user.gid)?;
+        let (uid, gid) = engine.on_disk(&container.config, (user.uid, user.gid))?;
+        super::super::volume_fill::give(&source, uid, gid)?;
     }
     options.retain(|option| !matches!(option.as_str(), "z" | "Z" | "copy" | "U"));
     let options: Vec<&str> = options.iter().map(String::as_str).collect();

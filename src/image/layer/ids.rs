@@ -8,7 +8,10 @@ use anyhow::{Result, anyhow};
 use super::tar::Entry;
 use crate::linux::idmap::{self, IdMap, Kind};
 
-/// The ids that files may have here.
+/// What the kernel shows for an id that a user namespace lacks (/proc/sys/kernel/overflowuid).
+const NOBODY: u32 = 65534;
+
+/// The ids that files may have in a user namespace, and what they are outside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ids {
     /// User ids.
@@ -21,6 +24,22 @@ impl Ids {
     /// Those of this process's user namespace.
     pub fn of_this_process() -> Result<Self> {
         Ok(Self { uids: idmap::current(Kind::Uid)?, gids: idmap::current(Kind::Gid)? })
+    }
+
+    /// Whether every id inside is the same id outside.
+    pub fn change_nothing(&self) -> bool {
+        self.uids.iter().chain(&self.gids).all(|range| range.container == range.host)
+    }
+
+    /// The owners outside that `uid` and `gid` inside are, each if the map has it.
+    pub fn outside(&self, uid: u32, gid: u32) -> (Option<u32>, Option<u32>) {
+        (idmap::to_host(&self.uids, uid), idmap::to_host(&self.gids, gid))
+    }
+
+    /// The owners inside that `uid` and `gid` outside are; those that the map lacks are nobody's, as the kernel shows them.
+    pub fn inside(&self, uid: u32, gid: u32) -> (u32, u32) {
+        let inside = |map: &[IdMap], id| idmap::to_container(map, id).unwrap_or(NOBODY);
+        (inside(&self.uids, uid), inside(&self.gids, gid))
     }
 
     /// Whether an entry's owners exist here.

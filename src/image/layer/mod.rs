@@ -9,12 +9,16 @@
 //! in. In that boot the kernel's memory vouches for it; a while later the disk is asked to catch up and the doubt is
 //! lifted; in another boot the layer is unpacked anew.
 //!
+//! Beside them, `shifted/<way>/<chain id>/` are the same layers with other owners, for user namespaces that map ids in their own way;
+//! what is said here of layers goes for them, too.
+//!
 //! The subtlety is removal. A container that is just being created has been given directories but is not yet known to
 //! whoever looks for unused ones; so [`InUse`] holds a shared lock until the container's own file names them.
 
 mod compression;
 mod ids;
 mod pack;
+mod shift;
 mod tar;
 mod tree;
 mod unpack;
@@ -42,6 +46,8 @@ use crate::trace::{self, Topic};
 pub use compression::{Compression, decompress};
 pub use ids::Ids;
 pub use pack::{Source, pack};
+pub use shift::Data;
+use shift::{Original, shift};
 pub use tar::{Entry, Kind, Reader};
 pub use tree::{names, remove_all};
 pub use unpack::{OPAQUE, Unpacked, unpack};
@@ -50,13 +56,16 @@ pub use write::Writer;
 const TEMPORARY: &str = "tmp-";
 const REMOVED: &str = "removed-";
 const DOUBTED: &str = "new-";
+const SHIFTED: &str = "shifted";
 /// After this long the kernel has written most of what was to be written, and asking for the rest is cheap.
 const SETTLING: Duration = Duration::from_secs(60);
 
-/// The directory of unpacked layers.
+/// The directory of unpacked layers; or of the same layers with other owners ([`Layers::shifted`]).
 #[derive(Debug, Clone)]
 pub struct Layers {
     dir: PathBuf,
+    /// One lock for all: whoever removes a layer removes its shifted ones with it.
+    lock: PathBuf,
 }
 
 /// Layers that are there, and stay as long as this lives.
@@ -73,7 +82,37 @@ impl Layers {
     pub fn open(dir: &Path) -> Result<Self> {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700).create(dir).with_context(|| format!("making {}", dir.display()))?;
-        Ok(Self { dir: dir.to_owned() })
+        Ok(Self { dir: dir.to_owned(), lock: dir.join("lock") })
+    }
+
+    /// The layers once more, shifted in a way called `name` ([`Layers::ensure_shifted`]).
+    pub fn shifted(&self, name: &str) -> Self {
+        Self { dir: self.ways().join(name), lock: self.lock.clone() }
+    }
+
+    /// Where shifted layers are: beside this directory, not in it. Overlay takes no two directories of which one is in the
+    /// other, and this one is the data of those.
+    fn ways(&self) -> PathBuf {
+        self.dir.with_file_name(SHIFTED)
+    }
+
+    /// An empty directory beside shifted layers, to try what their file system can do. Whoever makes it removes it, or
+    /// else [`Layers::remove_unused`] does.
+    pub fn scratch(&self) -> Result<PathBuf> {
+        let scratch = self.ways().join(format!("{TEMPORARY}{}", std::process::id()));
+        fs::create_dir_all(&scratch).with_context(|| format!("making {}", scratch.display()))?;
+        Ok(scratch)
+    }
+
+    /// All directories in which a layer may be: this one, and one for each way of shifting.
+    pub fn stores(&self) -> Result<Vec<PathBuf>> {
+        let mut all = vec![self.dir.clone()];
+        match fs::read_dir(self.ways()) {
+            Ok(ways) => all.extend(ways.flatten().map(|way| way.path())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).context("reading the shifted layers"),
+        }
+        Ok(all)
     }
 
     /// The directory of a layer, there or not.
@@ -130,34 +169,82 @@ impl Layers {
         Ok(in_use)
     }
 
+    /// Makes sure that this directory has these layers of `originals` with the owners that they have outside `ids`: with
+    /// [`Data::Original`] as one, under the name of the topmost. `seen` is called now and then with the number of files
+    /// so far.
+    pub fn ensure_shifted(
+        &self,
+        originals: &Layers,
+        top_first: &[Digest],
+        ids: &Ids,
+        data: Data,
+        seen: impl Fn(usize) + Sync,
+    ) -> Result<InUse> {
+        let merged = data == Data::Original;
+        let in_use = self.hold(top_first.iter().copied().take(if merged { 1 } else { usize::MAX }))?;
+        fs::create_dir_all(&self.dir).with_context(|| format!("making {}", self.dir.display()))?;
+        let missing: Vec<Digest> = in_use.chain_ids.iter().copied().filter(|id| !self.has(*id)).collect();
+        if missing.is_empty() {
+            self.settle(&in_use.chain_ids).context("writing layers to the disk")?;
+            return Ok(in_use);
+        }
+        let files = AtomicUsize::new(0);
+        in_parallel(&missing, |id| {
+            let of = if merged { top_first } else { std::slice::from_ref(id) };
+            let count = |more| seen(files.fetch_add(more, Relaxed) + more);
+            let made = self.make(*id, |directory| {
+                let layers = of.iter().map(|id| originals.original(*id)).collect::<Result<Vec<_>>>()?;
+                shift(layers, directory, ids, data, &count)
+            });
+            made.with_context(|| format!("shifting the owners of layer {}", short(*id)))?;
+            trace::say(Topic::Image, "shift", format_args!("{}", self.path(*id).display()), "ok");
+            Ok(())
+        })?;
+        Ok(in_use)
+    }
+
+    fn original(&self, chain_id: Digest) -> Result<Original> {
+        let path = self.path(chain_id);
+        let directory =
+            File::open(&path).with_context(|| format!("layer {} is gone; pull the image again", path.display()))?;
+        Ok(Original { directory: directory.into(), place: Path::new("/").join(chain_id.hex()) })
+    }
+
     /// Protects layers from removal, there or not.
     pub fn hold(&self, top_first: impl Iterator<Item = Digest>) -> Result<InUse> {
-        let lock = lock(&self.dir.join("lock"), FlockArg::LockShared)?.context("a blocking lock was refused")?;
+        let lock = lock(&self.lock, FlockArg::LockShared)?.context("a blocking lock was refused")?;
         let chain_ids: Vec<Digest> = top_first.collect();
         Ok(InUse { directories: chain_ids.iter().map(|id| self.path(*id)).collect(), chain_ids, _lock: lock })
     }
 
     /// Unpacks one layer, unless it is there (perhaps since a moment ago, by another process, for which this waits).
     pub fn unpack(&self, blob: File, diff_id: Digest, chain_id: Digest, ids: &Ids) -> Result<()> {
-        let temporary = self.dir.join(format!("{TEMPORARY}{}", chain_id.hex()));
-        let Some((directory, _lock)) = self.claim(&temporary, chain_id)? else { return Ok(()) };
-        let unpacked = unpack(blob, directory, ids).and_then(|unpacked| {
+        let unpacked = self.make(chain_id, |directory| {
+            let unpacked = unpack(blob, directory, ids)?;
             if unpacked.diff_id != diff_id {
                 bail!("its unpacked digest is {}, but the image says {diff_id}", unpacked.diff_id);
             }
             Ok(unpacked)
-        });
-        let target = self.path(chain_id);
-        match unpacked {
-            Ok(unpacked) => {
+        })?;
+        if let Some(unpacked) = unpacked {
+            let size = format!("{} bytes", unpacked.size);
+            trace::say(Topic::Image, "unpack", format_args!("{}", self.path(chain_id).display()), &size);
+        }
+        Ok(())
+    }
+
+    /// Makes one layer by filling an empty directory, whole or not at all; `None` if it is there by then.
+    fn make<T>(&self, chain_id: Digest, fill: impl FnOnce(OwnedFd) -> Result<T>) -> Result<Option<T>> {
+        let temporary = self.dir.join(format!("{TEMPORARY}{}", chain_id.hex()));
+        let Some((directory, _lock)) = self.claim(&temporary, chain_id)? else { return Ok(None) };
+        match fill(directory) {
+            Ok(made) => {
                 // Before the name, so that no crash can leave a name without its doubt.
                 let doubt = || fs::write(self.doubt(chain_id), boot_id()?);
                 doubt()
-                    .and_then(|()| fs::rename(&temporary, &target))
+                    .and_then(|()| fs::rename(&temporary, self.path(chain_id)))
                     .with_context(|| format!("storing layer {chain_id}"))?;
-                let size = format!("{} bytes", unpacked.size);
-                trace::say(Topic::Image, "unpack", format_args!("{}", target.display()), &size);
-                Ok(())
+                Ok(Some(made))
             }
             Err(error) => {
                 // What cannot be removed now is removed by whoever unpacks this layer next.
@@ -199,13 +286,30 @@ impl Layers {
     }
 
     fn discard(&self, directory: &Path) -> Result<()> {
-        let parent = File::open(&self.dir)?;
+        let parent = File::open(directory.parent().context("has a parent")?)?;
         remove_all(std::os::fd::AsFd::as_fd(&parent), directory.file_name().context("has a name")?)
     }
 
-    /// Removes layers that are not in `keep`, and what crashes left. `None`: containers are being created just now.
+    /// Removes layers that are not in `keep`, also shifted ones, and what crashes left. `None`: containers are being
+    /// created just now.
     pub fn remove_unused(&self, keep: &HashSet<Digest>) -> Result<Option<u64>> {
-        let Some(_lock) = lock(&self.dir.join("lock"), FlockArg::LockExclusiveNonblock)? else { return Ok(None) };
+        let Some(_lock) = lock(&self.lock, FlockArg::LockExclusiveNonblock)? else { return Ok(None) };
+        // The shifted ones first: without the original they are nothing.
+        for way in self.stores()?.into_iter().skip(1) {
+            if way.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY)) {
+                self.discard(&way)?;
+                continue;
+            }
+            Self { dir: way.clone(), lock: self.lock.clone() }.remove_from(keep)?;
+            match fs::remove_dir(&way) {
+                Err(error) if error.kind() != std::io::ErrorKind::DirectoryNotEmpty => return Err(error.into()),
+                _ => {}
+            }
+        }
+        self.remove_from(keep).map(Some)
+    }
+
+    fn remove_from(&self, keep: &HashSet<Digest>) -> Result<u64> {
         let mut removed = 0;
         for entry in fs::read_dir(&self.dir).with_context(|| format!("reading {}", self.dir.display()))? {
             let entry = entry?;
@@ -230,7 +334,7 @@ impl Layers {
                 Err(_) => {}
             }
         }
-        Ok(Some(removed))
+        Ok(removed)
     }
 }
 

@@ -18,6 +18,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, major, minor};
 
+use super::ids::Ids;
 use super::tar::{Entry, Kind};
 use super::tree::{is, is_whiteout, names};
 use super::unpack::{OPAQUE, travels};
@@ -39,8 +40,9 @@ pub enum Source {
 }
 
 /// Packs a directory's contents (not its own entry) into a tar file. Names in `skip` (relative paths) are left out.
-pub fn pack<W: Write>(directory: OwnedFd, source: Source, skip: &[PathBuf], out: W) -> Result<W> {
-    let mut packing = Packing { writer: Writer::new(out), source, skip, links: HashMap::new() };
+/// With `owners`, a file belongs in the archive to who it belongs to inside that map.
+pub fn pack<W: Write>(directory: OwnedFd, source: Source, skip: &[PathBuf], owners: Option<&Ids>, out: W) -> Result<W> {
+    let mut packing = Packing { writer: Writer::new(out), source, skip, owners, links: HashMap::new() };
     packing.directory(directory.as_fd(), Path::new(""))?;
     packing.writer.finish()
 }
@@ -49,6 +51,7 @@ struct Packing<'a, W> {
     writer: Writer<W>,
     source: Source,
     skip: &'a [PathBuf],
+    owners: Option<&'a Ids>,
     /// Files with several names, by device and inode: the first name that was met.
     links: HashMap<(u64, u64), PathBuf>,
 }
@@ -95,29 +98,34 @@ impl<W: Write> Packing<'_, W> {
             _ => return Ok(()),
         };
         let kind = self.linked(&stat, path).unwrap_or(kind);
-        self.writer.entry(&header(path, &stat, kind, vec![]), io::empty())
+        let header = self.header(path, &stat, kind, vec![]);
+        self.writer.entry(&header, io::empty())
     }
 
     fn open_directory(&mut self, open: &OwnedFd, stat: &FileStat, path: &Path) -> Result<()> {
         let (attributes, opaque) = self.attributes(open)?;
-        self.writer.entry(&header(path, stat, Kind::Directory, attributes), io::empty())?;
+        let header = self.header(path, stat, Kind::Directory, attributes);
+        self.writer.entry(&header, io::empty())?;
         if opaque {
             let mark = path.join(".wh..wh..opq");
-            self.writer.entry(&header(&mark, stat, Kind::File(0), vec![]), io::empty())?;
+            let header = self.header(&mark, stat, Kind::File(0), vec![]);
+            self.writer.entry(&header, io::empty())?;
         }
         self.directory(open.as_fd(), path)
     }
 
     fn file(&mut self, open: OwnedFd, stat: &FileStat, path: &Path) -> Result<()> {
         if let Some(link) = self.linked(stat, path) {
-            return self.writer.entry(&header(path, stat, link, vec![]), io::empty());
+            let header = self.header(path, stat, link, vec![]);
+            return self.writer.entry(&header, io::empty());
         }
         let (attributes, gone) = self.attributes(&open)?;
         if gone {
             return self.whiteout(path);
         }
         let kind = Kind::File(stat.st_size.max(0) as u64);
-        self.writer.entry(&header(path, stat, kind, attributes), File::from(open))
+        let header = self.header(path, stat, kind, attributes);
+        self.writer.entry(&header, File::from(open))
     }
 
     fn whiteout(&mut self, path: &Path) -> Result<()> {
@@ -159,16 +167,13 @@ impl<W: Write> Packing<'_, W> {
         attributes.sort();
         Ok((attributes, marked))
     }
-}
 
-fn header(path: &Path, stat: &FileStat, kind: Kind, xattrs: Attributes) -> Entry {
-    Entry {
-        path: path.to_owned(),
-        kind,
-        mode: stat.st_mode & 0o7777,
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        mtime: (stat.st_mtime, 0),
-        xattrs,
+    fn header(&self, path: &Path, stat: &FileStat, kind: Kind, xattrs: Attributes) -> Entry {
+        let (uid, gid) = match self.owners {
+            Some(ids) => ids.inside(stat.st_uid, stat.st_gid),
+            None => (stat.st_uid, stat.st_gid),
+        };
+        let (mode, mtime) = (stat.st_mode & 0o7777, (stat.st_mtime, 0));
+        Entry { path: path.to_owned(), kind, mode, uid, gid, mtime, xattrs }
     }
 }

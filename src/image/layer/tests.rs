@@ -423,18 +423,18 @@ fn what_is_packed_unpacks_to_the_same() {
     tar.add(b'1', "bin/su2", "bin/su", b"").add(b'2', "link", &"t".repeat(150), b"").add(b'6', "pipe", "", b"");
     world.unpack_tar(&tar).expect("unpacks");
     let open = |path: &Path| OwnedFd::from(File::open(path).expect("opens"));
-    let packed = pack(open(&world.root), Source::Upper, &[], Vec::new()).expect("packs");
+    let packed = pack(open(&world.root), Source::Upper, &[], None, Vec::new()).expect("packs");
     let again = world.outside.join("again");
     fs::create_dir(&again).expect("made");
     unpack(&packed[..], open(&again), &all()).expect("unpacks");
-    assert!(pack(open(&again), Source::Upper, &[], Vec::new()).expect("packs") == packed);
+    assert!(pack(open(&again), Source::Upper, &[], None, Vec::new()).expect("packs") == packed);
     for (name, data) in [("etc/.wh.passwd", ""), ("var/.wh..wh..opq", ""), (long.as_str(), "pax")] {
         let mut reader = tar::Reader::new(&packed[..]);
         let found = std::iter::from_fn(|| reader.next_entry().expect("reads"))
             .any(|entry| entry.path == Path::new(name) && entry.kind == tar::Kind::File(data.len() as u64));
         assert!(found, "{name}");
     }
-    let plain = pack(open(&world.root), Source::Plain, &["etc".into()], Vec::new()).expect("packs");
+    let plain = pack(open(&world.root), Source::Plain, &["etc".into()], None, Vec::new()).expect("packs");
     let mut reader = tar::Reader::new(&plain[..]);
     let names: Vec<PathBuf> =
         std::iter::from_fn(|| reader.next_entry().expect("reads")).map(|entry| entry.path).collect();
