@@ -15,8 +15,8 @@ use super::container::{Container, ContainerConfig, MountConfig, MountSource, Roo
 use super::failure::Failure;
 use super::image::{Progress, Silent};
 use super::request::{
-    ContainerRequest, MountKind, MountRequest, NamespaceMode, NetworkMode, PortMapping, RestartPolicy, Seccomp, Source,
-    UsernsMode,
+    ContainerRequest, MountKind, MountRequest, NamespaceMode, NetworkMode, PortMapping, PullRequest, RestartPolicy,
+    Seccomp, Source, UsernsMode,
 };
 use super::shifted::give_to_root;
 use super::store::{Lock, make_private, write_atomic, write_whole};
@@ -54,7 +54,7 @@ impl Engine {
         // Its layers may not be removed until container.json says that somebody uses them.
         let (root, image, _in_use) = match &request.source {
             Source::Image(name) => {
-                let image = self.resolve(name, request.pull, request.platform.as_deref(), progress)?;
+                let image = self.resolve(name, &request.pull, progress)?;
                 (Root::Image { id: image.id, name: image.name, layers: image.layers }, image.config, Some(image.in_use))
             }
             Source::Rootfs(directory) => (Root::Directory(rootfs(directory)?), ImageConfig::default(), None),
@@ -296,8 +296,7 @@ impl Engine {
             MountKind::Tmpfs => MountSource::Tmpfs,
             MountKind::Special { kind } => MountSource::Special(kind.clone()),
             MountKind::Image { name } => {
-                let policy = super::request::PullPolicy::Missing;
-                let image = self.resolve(name, policy, None, &Silent)?;
+                let image = self.resolve(name, &PullRequest::default(), &Silent)?;
                 MountSource::Image { id: image.id, layers: image.layers }
             }
         };

@@ -6,12 +6,12 @@ use anyhow::{Context, Result, bail};
 use oci_spec::image::Config;
 
 use super::Engine;
+use super::events::Type;
 use super::failure::Failure;
-use super::request::PullPolicy;
+use super::request::{PullPolicy, PullRequest};
 use crate::image::layer::InUse;
 use crate::image::layout::NotFound;
 use crate::image::platform::Platform;
-use crate::image::registry::Access;
 use crate::image::{Layers, Layout, LoadedImage, host_tools, pull};
 pub use crate::image::{Progress, progress::Silent};
 
@@ -41,18 +41,12 @@ impl Engine {
     }
 
     /// Finds an image, pulls it if the policy says so, and unpacks what of it is not unpacked yet.
-    pub fn resolve(
-        &self,
-        name: &str,
-        policy: PullPolicy,
-        platform: Option<&str>,
-        progress: &dyn Progress,
-    ) -> Result<Resolved> {
+    pub fn resolve(&self, name: &str, request: &PullRequest, progress: &dyn Progress) -> Result<Resolved> {
         let layout = self.layout()?;
-        let image = self.find_or_pull(&layout, name, policy, platform, progress)?;
+        let image = self.find_or_pull(&layout, name, request, progress)?;
         let layers = self.layers()?;
         let in_use = layers.ensure(&layout, &image, progress)?;
-        let known = image.names.iter().find(|known| is_asked(known, name)).map(ToString::to_string);
+        let known = image.names.iter().find(|known| known.fits(name).is_some()).map(ToString::to_string);
         let config = image.config.config().clone().unwrap_or_default();
         let chain_ids = image.layers.iter().rev().map(|layer| layer.chain_id.hex()).collect();
         let name = known.or_else(|| image.names.first().map(ToString::to_string)).unwrap_or_else(|| image.id.clone());
@@ -63,8 +57,7 @@ impl Engine {
         &self,
         layout: &Layout,
         name: &str,
-        policy: PullPolicy,
-        platform: Option<&str>,
+        request: &PullRequest,
         progress: &dyn Progress,
     ) -> Result<LoadedImage> {
         let here = match layout.find(name) {
@@ -73,39 +66,28 @@ impl Engine {
             Err(error) => return Err(error),
         };
         // Asked by id, there is nothing a registry could be asked for.
-        let by_id = here.as_ref().is_some_and(|image| !image.names.iter().any(|known| is_asked(known, name)));
-        match (policy, here) {
+        let by_id = here.as_ref().is_some_and(|image| !image.names.iter().any(|known| known.fits(name).is_some()));
+        match (request.policy, here) {
             (PullPolicy::Missing | PullPolicy::Never, Some(image)) => return Ok(image),
             (_, Some(image)) if by_id => return Ok(image),
             // Not in any registry: put together from what is on this machine.
-            (_, None) if host_tools::is_meant_by(name) => return host_tools::ensure(layout, progress),
+            _ if host_tools::is_meant_by(name) => return host_tools::ensure(layout, progress),
             (PullPolicy::Never, None) => bail!(Failure::NoSuchImage(name.into())),
             (PullPolicy::Newer, Some(image)) => {
-                return Ok(self.pull(layout, name, platform, progress).unwrap_or(image));
+                return Ok(self.pull(layout, name, request, progress).unwrap_or(image));
             }
             _ => {}
         }
-        self.pull(layout, name, platform, progress)
+        self.pull(layout, name, request, progress)
     }
 
-    fn pull(
-        &self,
-        layout: &Layout,
-        name: &str,
-        platform: Option<&str>,
-        progress: &dyn Progress,
-    ) -> Result<LoadedImage> {
-        let platform = match platform {
+    fn pull(&self, layout: &Layout, name: &str, request: &PullRequest, progress: &dyn Progress) -> Result<LoadedImage> {
+        let platform = match &request.platform {
             Some(said) => said.parse().with_context(|| format!("--platform {said}"))?,
             None => Platform::of_this_machine(),
         };
-        pull::pull(layout, name, &platform, &Access::load()?, progress)
+        let image = pull::pull(layout, name, &platform, &request.access.clone().with_files()?, progress)?;
+        self.record_other(Type::Image, "pull", &image.id, name);
+        Ok(image)
     }
-}
-
-/// Whether a stored name is what a person means by `typed` (it may lack the registry, or the tag).
-fn is_asked(known: &crate::image::Reference, typed: &str) -> bool {
-    let full = known.to_string();
-    let bare = full.strip_suffix(":latest").unwrap_or(&full);
-    [full.as_str(), bare].iter().any(|name| *name == typed || name.ends_with(&format!("/{typed}")))
 }

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::handover::LogDriver;
+use crate::image::registry::Access;
 
 /// Everything asked of a new container. `Default` asks for nothing.
 #[derive(Debug, Clone, Default)]
@@ -25,10 +26,8 @@ pub struct ContainerRequest {
     pub name: Option<String>,
     /// `--replace`: remove the container that has the name.
     pub replace: bool,
-    /// `--pull`.
-    pub pull: PullPolicy,
-    /// `--platform` (os/arch[/variant]).
-    pub platform: Option<String>,
+    /// Where its image comes from.
+    pub pull: PullRequest,
     /// `-i`.
     pub interactive: bool,
     /// `-t`.
@@ -132,6 +131,17 @@ impl Default for Source {
     fn default() -> Self {
         Self::Image(String::new())
     }
+}
+
+/// How an image that is asked for is to be got.
+#[derive(Debug, Clone, Default)]
+pub struct PullRequest {
+    /// `--pull`.
+    pub policy: PullPolicy,
+    /// `--platform` (os/arch[/variant]).
+    pub platform: Option<String>,
+    /// `--authfile`, `--creds`, `--tls-verify`, `--cert-dir`; what the machine's files say is not in it yet.
+    pub access: Access,
 }
 
 /// When to pull.

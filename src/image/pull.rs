@@ -75,11 +75,23 @@ pub fn pull_name(
     Err(last.context("no endpoint")?).with_context(|| format!("pulling {name}"))
 }
 
-/// The digest that a name has in its registry now, without fetching the image (`pull --policy newer`).
-pub fn current_digest(name: &Reference, access: &Access) -> Result<Digest> {
+/// All names that a registry has under one without a tag (`pull --all-tags`).
+pub fn tags(typed: &str, access: &Access) -> Result<Vec<String>> {
+    let last = typed.rsplit('/').next().unwrap_or(typed);
+    ensure!(!last.contains([':', '@']), "{typed} names one image: --all-tags needs a name without tag or digest");
     let insecure = access.tls_verify.map(|verify| !verify);
-    let endpoint = access.registries.endpoints(name, insecure)?.pop().context("no endpoint")?;
-    Ok(Remote::connect(&endpoint, name, access, Purpose::Pull)?.manifest(&name.version())?.digest)
+    let mut failed = None;
+    for name in access.registries.candidates(typed)? {
+        let asked = (|| {
+            let endpoint = access.registries.endpoints(&name, insecure)?.pop().context("no endpoint")?;
+            Remote::connect(&endpoint, &name, access, Purpose::Pull)?.tags()
+        })();
+        match asked.map_err(|error| hint_login(error, &name)) {
+            Ok(tags) => return Ok(tags.iter().map(|tag| format!("{}:{tag}", name.name())).collect()),
+            Err(error) => failed = Some(error.context(format!("asking for the tags of {}", name.name()))),
+        }
+    }
+    Err(failed.context("no registry to look in")?)
 }
 
 fn from_remote(

@@ -22,22 +22,21 @@ pub fn push(
     access: &Access,
     progress: &dyn Progress,
 ) -> Result<Digest> {
-    push_to(layout, image, name, access, progress)
-        .map_err(|error| hint_login(error, name))
-        .with_context(|| format!("pushing {name}"))
-}
-
-fn push_to(
-    layout: &Layout,
-    image: &LoadedImage,
-    name: &Reference,
-    access: &Access,
-    progress: &dyn Progress,
-) -> Result<Digest> {
     let insecure = access.tls_verify.map(|verify| !verify);
     // Never to a mirror: the last endpoint is the registry itself.
     let endpoint = access.registries.endpoints(name, insecure)?.pop().context("no endpoint")?;
-    let remote = Remote::connect(&endpoint, name, access, Purpose::Push)?;
+    let sent = Remote::connect(&endpoint, name, access, Purpose::Push)
+        .and_then(|remote| send(&remote, layout, image, name, progress));
+    sent.map_err(|error| hint_login(error, name)).with_context(|| format!("pushing {name}"))
+}
+
+fn send(
+    remote: &Remote,
+    layout: &Layout,
+    image: &LoadedImage,
+    name: &Reference,
+    progress: &dyn Progress,
+) -> Result<Digest> {
     // The registry may have the layers in a repository that the image was pulled from.
     let same_registry = |other: &&Reference| other.registry == name.registry && other.repository != name.repository;
     let elsewhere = image.names.iter().find(same_registry).map(|other| other.repository.as_str());

@@ -74,6 +74,73 @@ both!(an_account_is_needed_kept_and_given_back, |world| {
     world.podling(["pull", "-q", &target]).fails(125);
 });
 
+both!(a_registry_s_own_authority_is_named_with_cert_dir, |world| {
+    let (registry, certs) = Registry::with_password_and_tls(setup::setup());
+    let (registry, certs) = (registry.address, format!("--cert-dir={}", certs.display()));
+    let image = world.image("witness");
+    let target = format!("{registry}/mine:1");
+    let login = |flags: &[&str], password: &str| {
+        let words = [&["login", "-u", "podling", "--password-stdin"], flags, &[&registry]].concat();
+        world.podling_with_input(words, password)
+    };
+    let unknown = login(&[], "secret");
+    assert!(unknown.fails(125).contains("certificate"), "{unknown}");
+    let wrong = login(&[&certs], "guess");
+    world.snapshot("login_wrong", wrong.fails(125));
+    assert_eq!(login(&[&certs], "secret").ok(), "Login Succeeded!");
+    world.podling(["push", "-q", &certs, image, &target]).ok();
+    let unknown = world.podling(["pull", "-q", &target]);
+    assert!(unknown.fails(125).contains("certificate"), "{unknown}");
+    world.podling(["rmi", "-a"]).ok();
+    world.podling(["pull", "-q", &certs, &target]).ok();
+    world.podling(["rmi", "-a"]).ok();
+    // Any certificate will do, on request: it need not be plain HTTP.
+    let run = ["run", "--rm", "-q", "--network=none", "--tls-verify=false", &target, "exit", "7"];
+    assert_eq!(world.podling(run).status, 7);
+});
+
+both!(what_login_writes_the_others_read_and_what_they_write_we_read, |world| {
+    let registry = Registry::with_password(setup::setup()).address;
+    world.trust_registry(&registry);
+    let image = world.image("witness");
+    let (ours, theirs) = (world.dir.join("home/ours.json"), world.dir.join("home/theirs.json"));
+    let (ours, theirs) = (format!("--authfile={}", ours.display()), format!("--authfile={}", theirs.display()));
+    let login = ["login", "-u", "podling", "--password-stdin", &ours, &registry];
+    world.podling_with_input(login, "secret").ok();
+    assert_eq!(world.program("skopeo", ["login", "--get-login", &ours, &registry]).ok(), "podling");
+    let target = format!("{registry}/shared:1");
+    world.podling(["push", "-q", &ours, image, &target]).ok();
+    let digest = world.podling(["image", "inspect", "--format={{.Digest}}", image]).ok().to_owned();
+    let remote = format!("docker://{target}");
+    let inspect = ["inspect", "--tls-verify=false", "--format={{.Digest}}", &ours, &remote];
+    assert_eq!(world.program("skopeo", inspect).ok(), digest, "skopeo sees the image that we have");
+    let login = ["login", "-u", "podling", "-p", "secret", "--tls-verify=false", &theirs, &registry];
+    world.program("skopeo", login).ok();
+    assert_eq!(world.podling(["login", "--get-login", &theirs, &registry]).ok(), "podling");
+    world.podling(["rmi", "-a"]).ok();
+    // Without the file nobody knows us; `run` and `create` take it, and --creds, as `pull` does.
+    let said = world.podling(["create", "-q", "--network=none", &target]);
+    assert!(said.fails(125).contains("denied (`podling login"), "{said}");
+    world.podling(["create", "-q", "--network=none", &theirs, &target]).ok();
+    world.podling(["rmi", "-af"]).ok();
+    world.podling(["create", "-q", "--network=none", "--creds=podling:guess", &target]).fails(125);
+    world.podling(["create", "-q", "--network=none", "--creds=podling:secret", &target]).ok();
+    world.podling(["logout", &theirs, &registry]).ok();
+    world.program("skopeo", ["login", "--get-login", &theirs, &registry]).fails(1);
+    world.podling(["logout", &theirs, &registry]).fails(125);
+});
+
+both!(all_tags_of_a_name_are_pulled_at_once, |world| {
+    let name = format!("{}/witness", world.registry());
+    world.podling(["pull", "-q", "--all-tags", &name]).ok();
+    let tags = world.podling(["images", "--format", "{{.Tag}}", "--sort", "tag"]).ok().replace('\n', " ");
+    assert_eq!(tags, "docker every latest zstd");
+    let said = world.podling(["pull", "-aq", &format!("{name}:latest")]);
+    assert!(said.fails(125).contains("needs a name without tag or digest"), "{said}");
+    let said = world.podling(["pull", "-aq", &format!("{}/nosuch", world.registry())]);
+    assert!(said.fails(125).contains("asking for the tags of"), "{said}");
+});
+
 both!(plain_http_is_spoken_only_on_request, |world| {
     let registry = &setup::setup().registry().address;
     let name = format!("{registry}/witness");

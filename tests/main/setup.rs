@@ -234,24 +234,55 @@ pub struct Registry {
 
 impl Registry {
     fn start(setup: &Setup) -> Self {
-        let registry = Self::open(setup, "registry", "");
+        let registry = Self::open(setup, "registry", "", "");
         registry.fill(setup);
         registry
     }
 
     /// A second registry, empty, which knows one account: `podling`, password `secret`.
     pub fn with_password(setup: &Setup) -> Self {
+        let name = Self::next("closed-registry");
+        let auth = Self::account(setup, &name);
+        Self::open(setup, &name, &auth, "")
+    }
+
+    /// The same, but it speaks TLS, with a certificate by an authority that nobody knows: `ca.crt` in the second value,
+    /// a directory as `--cert-dir` wants it.
+    pub fn with_password_and_tls(setup: &Setup) -> (Self, PathBuf) {
+        let name = Self::next("tls-registry");
+        let certs = setup.dir.join(format!("{name}-certs"));
+        make_directory(&certs);
+        let openssl = |line: &str| {
+            let output = Command::new("openssl").args(line.split(' ')).current_dir(&certs).output();
+            let output = output.expect("openssl is installed (./test installs what the tests need)");
+            assert!(output.status.success(), "openssl {line}: {}", String::from_utf8_lossy(&output.stderr));
+        };
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+        openssl(&format!("req -x509 {key} -keyout ca.secret -out ca.crt -days 2 -subj /CN=authority"));
+        openssl(&format!("req {key} -keyout registry.secret -out registry.request -subj /CN=registry"));
+        fs::write(certs.join("names"), "subjectAltName=IP:127.0.0.1").expect("our own directory");
+        let signed = "-req -in registry.request -CA ca.crt -CAkey ca.secret -CAcreateserial -days 2 -extfile names";
+        openssl(&format!("x509 {signed} -out registry.pem"));
+        let dir = certs.display();
+        let tls = format!(", tls: {{certificate: {dir}/registry.pem, key: {dir}/registry.secret}}");
+        (Self::open(setup, &name, &Self::account(setup, &name), &tls), certs)
+    }
+
+    fn next(kind: &str) -> String {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let name = format!("closed-registry-{}", COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        format!("{kind}-{}", COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+    }
+
+    /// The account, as docker-registry's configuration has it.
+    fn account(setup: &Setup, name: &str) -> String {
         let passwords = setup.dir.join(format!("{name}.htpasswd"));
         fs::write(&passwords, "podling:$2y$05$9vD4aN6Ss/ad5IBZ2zBAF.M8RvI86nhK7yLnaFEXzY010KmPNdE1.\n")
             .expect("our own directory");
-        let auth = format!("auth: {{htpasswd: {{realm: podling, path: {}}}}}\n", passwords.display());
-        Self::open(setup, &name, &auth)
+        format!("auth: {{htpasswd: {{realm: podling, path: {}}}}}\n", passwords.display())
     }
 
     #[allow(clippy::zombie_processes)] // the janitor ends it
-    fn open(setup: &Setup, name: &str, extra: &str) -> Self {
+    fn open(setup: &Setup, name: &str, extra: &str, http: &str) -> Self {
         let dir = setup.dir.join(name);
         make_directory(&dir);
         // The kernel picks a free port; docker-registry cannot be asked which one it got.
@@ -259,7 +290,7 @@ impl Registry {
         let address = format!("127.0.0.1:{port}");
         let config = setup.dir.join(format!("{name}.yml"));
         let text = format!(
-            "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nhttp: {{addr: '{address}'}}\n\
+            "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nhttp: {{addr: '{address}'{http}}}\n\
              storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n{extra}",
             dir.display()
         );

@@ -9,8 +9,9 @@ use clap::Args;
 
 use super::names::given;
 use crate::cli::failure::hinted;
-use crate::cli::request::chosen;
+use crate::cli::request::Platform;
 use crate::cli::{Context, Verb, failure};
+use crate::engine::events::Type;
 use crate::image::archive::{self, Format};
 use crate::image::{compose, layout::Layout, reference::Reference};
 
@@ -68,7 +69,8 @@ impl Save {
 
 impl Verb for Save {
     fn run(self, context: &Context) -> Result<i32> {
-        let layout = context.engine()?.layout()?;
+        let engine = context.engine()?;
+        let layout = engine.layout()?;
         let wanted = self.wanted(&layout)?;
         match (&self.output, self.format) {
             (Some(directory), Format::OciDir) => archive::save_directory(&layout, &wanted, directory)?,
@@ -85,6 +87,10 @@ impl Verb for Save {
                 std::fs::rename(&part, path).with_context(|| format!("writing {}", path.display()))?;
             }
             (None, format) => archive::save(&layout, &wanted, format, output()?)?,
+        }
+        let to = self.output.as_deref().map_or("-".into(), Path::to_string_lossy);
+        for (image, _) in &wanted {
+            engine.record_other(Type::Image, "save", &image.id, &to);
         }
         Ok(0)
     }
@@ -123,7 +129,8 @@ pub struct Load {
 
 impl Verb for Load {
     fn run(self, context: &Context) -> Result<i32> {
-        let layout = context.engine()?.layout()?;
+        let engine = context.engine()?;
+        let layout = engine.layout()?;
         let name = self.name.as_deref().map(given).transpose()?;
         let adding = layout.adding()?;
         let images = match &self.input {
@@ -141,7 +148,9 @@ impl Verb for Load {
             None => archive::load(&adding, io::stdin(), name.as_ref()).context("loading from standard input")?,
         };
         let mut text = String::new();
+        let from = self.input.as_deref().map_or("-".into(), Path::to_string_lossy);
         for image in &images {
+            engine.record_other(Type::Image, "loadfromarchive", &image.id, &from);
             for name in &image.names {
                 text.push_str(&format!("Loaded image: {name}\n"));
             }
@@ -162,15 +171,8 @@ pub struct Import {
     /// A word for the history
     #[arg(long, short, value_name = "TEXT", default_value = "imported from tarball", hide_default_value = true)]
     message: String,
-    /// Architecture the image is for
-    #[arg(long, value_name = "ARCH")]
-    arch: Option<String>,
-    /// Operating system the image is for
-    #[arg(long, value_name = "OS")]
-    os: Option<String>,
-    /// Variant of the architecture
-    #[arg(long, value_name = "VARIANT")]
-    variant: Option<String>,
+    #[command(flatten)]
+    platform: Platform,
     /// Say nothing
     #[arg(long, short)]
     quiet: bool,
@@ -185,7 +187,7 @@ pub struct Import {
 impl Verb for Import {
     fn run(self, context: &Context) -> Result<i32> {
         let name = self.name.as_deref().map(given).transpose()?;
-        let platform = super::platform(chosen(self.os, self.arch, self.variant).as_deref())?;
+        let platform = super::platform(self.platform.said().as_deref())?;
         if self.file.to_str().is_some_and(|path| path.starts_with("http://") || path.starts_with("https://")) {
             bail!("importing from a URL is not supported: fetch it first");
         }
@@ -194,10 +196,13 @@ impl Verb for Import {
         } else {
             Box::new(File::open(&self.file).with_context(|| format!("opening {}", self.file.display()))?)
         };
-        let layout = context.engine()?.layout()?;
+        let engine = context.engine()?;
+        let layout = engine.layout()?;
         let adding = layout.adding()?;
         let image = compose::import(&adding, input, &platform, &self.change, &self.message, name.as_ref())
             .with_context(|| format!("importing {}", self.file.display()))?;
+        let called = name.map_or_else(String::new, |name| name.to_string());
+        engine.record_other(Type::Image, "import", &image.id, &called);
         failure::print(&format!("sha256:{}\n", image.id))
     }
 }

@@ -11,9 +11,9 @@ use anyhow::Result;
 
 use crate::engine::Engine;
 use crate::engine::container::Root;
+use crate::image::LoadedImage;
 use crate::image::layout::NotFound;
 use crate::image::platform::Platform;
-use crate::image::{Layout, LoadedImage, Progress};
 
 /// Whether an error says that there is no such image.
 pub fn is_missing(error: &anyhow::Error) -> bool {
@@ -40,9 +40,4 @@ pub fn created(image: &LoadedImage) -> jiff::Timestamp {
 /// The system that an image is chosen for: `OS/ARCH[/VARIANT]`, else this machine.
 pub fn platform(said: Option<&str>) -> Result<Platform> {
     said.map_or_else(|| Ok(Platform::of_this_machine()), str::parse)
-}
-
-/// Unpacks an image's layers, so that a later `run` finds them, and so that trouble with ids is met now.
-pub fn unpack(engine: &Engine, layout: &Layout, image: &LoadedImage, progress: &dyn Progress) -> Result<()> {
-    engine.layers()?.ensure(layout, image, progress).map(drop)
 }

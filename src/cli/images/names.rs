@@ -5,6 +5,7 @@ use clap::Args;
 
 use super::is_missing;
 use crate::cli::{Context, Verb};
+use crate::engine::events::Type;
 use crate::image::Reference;
 use crate::image::reference::LOCALHOST;
 
@@ -31,10 +32,12 @@ pub fn given(text: &str) -> Result<Reference> {
 impl Verb for Tag {
     fn run(self, context: &Context) -> Result<i32> {
         let names = self.names.iter().map(|name| given(name)).collect::<Result<Vec<_>>>()?;
-        let layout = context.engine()?.layout()?;
+        let engine = context.engine()?;
+        let layout = engine.layout()?;
         let image = layout.find(&self.image)?;
         for name in &names {
             layout.tag(&image, name)?;
+            engine.record_other(Type::Image, "tag", &image.id, &name.to_string());
         }
         Ok(0)
     }
@@ -53,7 +56,8 @@ pub struct Untag {
 
 impl Verb for Untag {
     fn run(self, context: &Context) -> Result<i32> {
-        let layout = context.engine()?.layout()?;
+        let engine = context.engine()?;
+        let layout = engine.layout()?;
         let image = layout.find(&self.image)?;
         let mut names = Vec::new();
         for typed in &self.names {
@@ -64,6 +68,7 @@ impl Verb for Untag {
         }
         for name in if self.names.is_empty() { &image.names } else { &names } {
             layout.untag(name)?;
+            engine.record_other(Type::Image, "untag", &image.id, &name.to_string());
         }
         Ok(0)
     }

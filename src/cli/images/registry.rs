@@ -7,69 +7,26 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use crate::cli::progress::Watch;
-use crate::cli::request::{chosen, platform, pull_policy};
+use crate::cli::request::{Connection, Platform, Reach, pull_policy};
 use crate::cli::{Context, Verb, failure};
-use crate::engine::request::PullPolicy;
+use crate::engine::events::Type;
+use crate::engine::request::{PullPolicy, PullRequest};
 use crate::image::auth::{self, Credentials};
-use crate::image::registry::{self, Access};
-use crate::image::{Digest, Layout, LoadedImage, Reference, pull, push};
-
-/// How a registry is reached.
-#[derive(Debug, Args)]
-pub struct Reach {
-    /// Insist on HTTPS and check certificates; =false: take plain HTTP and any certificate
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
-    tls_verify: Option<bool>,
-    /// Credentials, instead of those that login stored
-    #[arg(long, value_name = "USER[:PASSWORD]", value_parser = credentials)]
-    creds: Option<Credentials>,
-    /// The file that login stores credentials in
-    #[arg(long, env = "REGISTRY_AUTH_FILE", hide_env_values = true, value_name = "FILE")]
-    authfile: Option<PathBuf>,
-    /// Directory of further certificates
-    #[arg(long, value_name = "DIR")]
-    cert_dir: Option<PathBuf>,
-}
-
-impl Reach {
-    fn access(self) -> Result<Access> {
-        let mut access = Access::load()?;
-        access.tls_verify = self.tls_verify;
-        access.credentials = self.creds;
-        access.authfile = self.authfile;
-        access.cert_dir = self.cert_dir;
-        Ok(access)
-    }
-}
-
-fn credentials(text: &str) -> Result<Credentials, String> {
-    let (user, password) = text.split_once(':').unwrap_or((text, ""));
-    if user.is_empty() {
-        return Err("expected USER:PASSWORD".into());
-    }
-    Ok(Credentials::Password { user: user.to_owned(), password: password.to_owned() })
-}
+use crate::image::{Reference, pull, push, registry};
 
 /// podling pull
 #[derive(Debug, Args)]
 pub struct Pull {
     #[command(flatten)]
     reach: Reach,
-    /// Choose the image for this system: OS/ARCH[/VARIANT]
-    #[arg(long, value_name = "PLATFORM", value_parser = platform, conflicts_with_all = ["arch", "os", "variant"])]
-    platform: Option<String>,
-    /// Choose the image for this architecture
-    #[arg(long, value_name = "ARCH")]
-    arch: Option<String>,
-    /// Choose the image for this operating system
-    #[arg(long, value_name = "OS")]
-    os: Option<String>,
-    /// Choose the image for this variant of the architecture
-    #[arg(long, value_name = "VARIANT")]
-    variant: Option<String>,
+    #[command(flatten)]
+    platform: Platform,
     /// When to pull: always, missing, newer, never
     #[arg(long, value_name = "WHEN", value_parser = pull_policy, default_value = "always", hide_default_value = true)]
     policy: PullPolicy,
+    /// All images that the registry has under the name, which must be without a tag
+    #[arg(long, short)]
+    all_tags: bool,
     /// Print only the id
     #[arg(long, short)]
     quiet: bool,
@@ -85,45 +42,25 @@ impl Verb for Pull {
         let engine = context.engine()?;
         // Before anything is fetched: unpacking needs the user's ids, and threads may not change namespaces.
         engine.enter(None)?;
-        let layout = engine.layout()?;
-        let access = self.reach.access()?;
-        let platform = chosen(self.os, self.arch, self.variant).or(self.platform);
-        let platform = super::platform(platform.as_deref())?;
+        let request = PullRequest { policy: self.policy, platform: self.platform.said(), access: self.reach.access() };
         let watch = Watch::new(self.quiet);
         let mut status = 0;
         for typed in &self.images {
             let typed = typed.strip_prefix("docker://").unwrap_or(typed);
-            let have = || here(&layout, typed, self.policy, &access);
-            let pulled = match have() {
-                Ok(Some(image)) => Ok(image),
-                Ok(None) => pull::pull(&layout, typed, &platform, &access, &watch),
-                Err(error) => Err(error),
+            let names = if self.all_tags {
+                pull::tags(typed, &request.access.clone().with_files()?)?
+            } else {
+                vec![typed.to_owned()]
             };
-            match pulled.and_then(|image| super::unpack(&engine, &layout, &image, &watch).map(|()| image)) {
-                Ok(image) => drop(failure::print(&format!("{}\n", image.id))?),
-                Err(error) => status = failure::report(&error),
+            for name in names {
+                match engine.resolve(&name, &request, &watch) {
+                    Ok(image) => drop(failure::print(&format!("{}\n", image.id))?),
+                    Err(error) => status = failure::report(&error),
+                }
             }
         }
         Ok(status)
     }
-}
-
-/// The image that is here already, if the policy is content with it.
-fn here(layout: &Layout, typed: &str, policy: PullPolicy, access: &Access) -> Result<Option<LoadedImage>> {
-    let image = match (policy, layout.find(typed)) {
-        (PullPolicy::Always, _) => return Ok(None),
-        (PullPolicy::Never, found) => return found.map(Some),
-        (_, Err(error)) if super::is_missing(&error) => return Ok(None),
-        (_, found) => found?,
-    };
-    if policy == PullPolicy::Newer {
-        let name = image.names.iter().find(|name| name.fits(typed).is_some());
-        let newest = name.and_then(|name| pull::current_digest(name, access).ok());
-        if newest.is_some_and(|digest: Digest| !image.digests.contains(&digest)) {
-            return Ok(None);
-        }
-    }
-    Ok(Some(image))
 }
 
 /// podling push
@@ -153,7 +90,8 @@ pub struct Push {
 
 impl Verb for Push {
     fn run(self, context: &Context) -> Result<i32> {
-        let layout = context.engine()?.layout()?;
+        let engine = context.engine()?;
+        let layout = engine.layout()?;
         let image = layout.find(&self.image)?;
         let name = match &self.destination {
             Some(to) => to.strip_prefix("docker://").unwrap_or(to).parse::<Reference>()?,
@@ -164,7 +102,8 @@ impl Verb for Push {
                 }
             },
         };
-        let digest = push::push(&layout, &image, &name, &self.reach.access()?, &Watch::new(self.quiet))?;
+        let digest = push::push(&layout, &image, &name, &self.reach.access().with_files()?, &Watch::new(self.quiet))?;
+        engine.record_other(Type::Image, "push", &image.id, &name.to_string());
         if let Some(file) = &self.digestfile {
             std::fs::write(file, digest.to_string()).with_context(|| format!("writing {}", file.display()))?;
         }
@@ -188,15 +127,8 @@ pub struct Login {
     #[arg(long)]
     #[allow(clippy::struct_field_names)] // the flag's name
     get_login: bool,
-    /// Insist on HTTPS and check certificates; =false: take plain HTTP and any certificate
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
-    tls_verify: Option<bool>,
-    /// The file that credentials are stored in
-    #[arg(long, env = "REGISTRY_AUTH_FILE", hide_env_values = true, value_name = "FILE")]
-    authfile: Option<PathBuf>,
-    /// Directory of further certificates
-    #[arg(long, value_name = "DIR")]
-    cert_dir: Option<PathBuf>,
+    #[command(flatten)]
+    connection: Connection,
     /// Say where the credentials are stored
     #[arg(long, short)]
     verbose: bool,
@@ -215,7 +147,8 @@ fn host(registry: Option<&str>) -> String {
 impl Verb for Login {
     fn run(self, _: &Context) -> Result<i32> {
         let key = host(self.registry.as_deref());
-        let authfile = self.authfile.as_deref();
+        let access = self.connection.access().with_files()?;
+        let authfile = access.authfile.as_deref();
         if self.get_login {
             return match auth::user(&key, authfile)? {
                 Some(user) => failure::print(&format!("{user}\n")),
@@ -239,9 +172,6 @@ impl Verb for Login {
             }
             None => asked("Password: ", Echo::Off)?,
         };
-        let mut access = Access::load()?;
-        access.tls_verify = self.tls_verify;
-        access.cert_dir = self.cert_dir;
         let registry = key.split('/').next().unwrap_or_default();
         let credentials = Credentials::Password { user: user.clone(), password: password.clone() };
         registry::verify(registry, credentials, &access).with_context(|| format!("logging into {key:?}"))?;

@@ -1,13 +1,11 @@
-//! Name, life and records of a container; and where its image comes from.
+//! Name, life and records of a container.
 
 use std::path::PathBuf;
 
-use anyhow::Result;
 use clap::Args;
 
 use super::label;
-use crate::cli::failure::hinted;
-use crate::engine::request::{ContainerRequest, PullPolicy, RestartPolicy};
+use crate::engine::request::{ContainerRequest, RestartPolicy};
 use crate::handover::LogDriver;
 
 #[derive(Debug, Args)]
@@ -140,76 +138,4 @@ fn log_option(text: &str) -> Result<(String, String), String> {
         }
         _ => Err("expected path=, max-size= or tag=".into()),
     }
-}
-
-/// Where an image comes from, and which one of several.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Image")]
-pub struct ImageFlags {
-    /// When to pull the image: always, missing, newer, never
-    #[arg(long, value_name = "WHEN", value_parser = pull_policy)]
-    pull: Option<PullPolicy>,
-    /// Choose the image for this system: OS/ARCH[/VARIANT]
-    #[arg(long, value_name = "PLATFORM", value_parser = platform, conflicts_with_all = ["arch", "os", "variant"])]
-    platform: Option<String>,
-    /// Choose the image for this architecture
-    #[arg(long, value_name = "ARCH")]
-    arch: Option<String>,
-    /// Choose the image for this operating system
-    #[arg(long, value_name = "OS")]
-    os: Option<String>,
-    /// Choose the image for this variant of the architecture
-    #[arg(long, value_name = "VARIANT")]
-    variant: Option<String>,
-    /// Say nothing while pulling
-    #[arg(long, short)]
-    pub quiet: bool,
-}
-
-impl ImageFlags {
-    pub fn ask(self, request: &mut ContainerRequest) -> Result<()> {
-        request.pull = self.pull.unwrap_or_default();
-        request.platform = self.platform.or_else(|| chosen(self.os, self.arch, self.variant));
-        if request.platform.as_deref().is_some_and(|platform| !platform.starts_with("linux/")) {
-            return Err(hinted("only images for linux can run here", "leave --os out"));
-        }
-        Ok(())
-    }
-}
-
-/// `--os`, `--arch` and `--variant` as one platform.
-pub fn chosen(os: Option<String>, arch: Option<String>, variant: Option<String>) -> Option<String> {
-    if os.is_none() && arch.is_none() && variant.is_none() {
-        return None;
-    }
-    // Go's names for what Rust calls x86_64 and aarch64.
-    let own = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    let mut platform = format!("{}/{}", os.as_deref().unwrap_or("linux"), arch.as_deref().unwrap_or(own));
-    if let Some(variant) = variant {
-        platform.push('/');
-        platform.push_str(&variant);
-    }
-    Some(platform)
-}
-
-/// When to pull.
-pub fn pull_policy(text: &str) -> Result<PullPolicy, String> {
-    match text {
-        "always" | "true" => Ok(PullPolicy::Always),
-        "missing" | "ifnotpresent" | "" => Ok(PullPolicy::Missing),
-        "newer" | "ifnewer" => Ok(PullPolicy::Newer),
-        "never" | "false" => Ok(PullPolicy::Never),
-        _ => Err("expected always, missing, newer or never".into()),
-    }
-}
-
-/// `OS/ARCH[/VARIANT]`.
-pub fn platform(text: &str) -> Result<String, String> {
-    let parts: Vec<_> = text.split('/').collect();
-    let sound = matches!(parts.len(), 2 | 3) && parts.iter().all(|part| !part.is_empty());
-    if sound { Ok(text.to_owned()) } else { Err("expected OS/ARCH or OS/ARCH/VARIANT, such as linux/arm64".into()) }
 }

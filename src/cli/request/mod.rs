@@ -5,6 +5,7 @@
 //!
 //! All values are read before anything is done: a mistake is one line that names flag, value and reason.
 
+mod image;
 mod isolation;
 mod life;
 mod limits;
@@ -17,7 +18,8 @@ use clap::Args;
 
 use crate::engine::request::{ContainerRequest, Source};
 
-pub use life::{ImageFlags, chosen, platform, pull_policy, signal};
+pub use image::{Connection, Platform, Reach, pull_policy};
+pub use life::signal;
 
 /// Everything that `run` and `create` have in common.
 #[derive(Debug, Args)]
@@ -35,7 +37,7 @@ pub struct ContainerFlags {
     #[command(flatten)]
     limits: limits::Limits,
     #[command(flatten)]
-    image: ImageFlags,
+    image: image::ImageFlags,
 
     /// Image to run
     #[arg(value_name = "IMAGE", required = true, help_heading = None::<&str>)]

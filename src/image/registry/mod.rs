@@ -23,6 +23,7 @@ use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::image::MediaType;
+use serde_json::Value;
 use ureq::http::{Method, Request, Response, StatusCode};
 use ureq::{Agent, Body, SendBody};
 
@@ -55,11 +56,14 @@ pub struct Access {
 }
 
 impl Access {
-    /// What the machine's files say, and nothing else.
-    pub fn load() -> Result<Self> {
-        Ok(Self { registries: Registries::load()?, ..Self::default() })
+    /// What was asked, and what the machine's registries.conf says.
+    pub fn with_files(self) -> Result<Self> {
+        Ok(Self { registries: Registries::load()?, ..self })
     }
 }
+
+/// More tags than anybody pulls at once.
+const TAGS_MAX: usize = 10_000;
 
 /// What we want to do; a registry's tokens are for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,7 +246,7 @@ impl Remote {
         if let Ok(promised) = version.parse::<Digest>() {
             ensure!(digest == promised, "the manifest came with digest {digest} instead of {promised}");
         }
-        let text: serde_json::Value =
+        let text: Value =
             serde_json::from_slice(&bytes).map_err(|_| anyhow::anyhow!("the registry sent no manifest but garbage"))?;
         if text["schemaVersion"] == 1 {
             bail!("the image has Docker's old schema 1, which nobody reads any more; push it anew");
@@ -255,6 +259,32 @@ impl Remote {
         };
         ensure!(kinds.contains(&kind.as_str()), "the registry sent {:?}, which is no image", http::one_line(&kind));
         Ok(RawManifest { bytes, kind: MediaType::from(kind.as_str()), digest })
+    }
+
+    /// The tags of the repository, as many requests as it takes: a registry answers in pages.
+    pub fn tags(&self) -> Result<Vec<String>> {
+        let mut all: Vec<String> = Vec::new();
+        loop {
+            let after = all.last().map_or_else(String::new, |last| format!("&last={last}"));
+            let response = self.ask(&Method::GET, &self.url(&format!("tags/list?n=1000{after}")), &[])?;
+            match response.status() {
+                StatusCode::OK => {}
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                    return Err(Denied(refusal(response).to_string()).into());
+                }
+                _ => return Err(refusal(response)),
+            }
+            let more = response.headers().contains_key("link");
+            let bytes = read_at_most(response.into_body().into_reader(), MANIFEST_MAX, "the list of tags")?;
+            let page: Value = serde_json::from_slice(&bytes).context("the registry's list of tags is not valid")?;
+            let tags = page["tags"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            let known = all.len();
+            all.extend(tags.map(str::to_owned));
+            // A page with nothing new would be asked for for ever.
+            if !more || all.len() == known || all.len() > TAGS_MAX {
+                return Ok(all);
+            }
+        }
     }
 
     /// Whether the repository has a blob already.
