@@ -52,6 +52,26 @@ pub fn usage(error: &clap::Error, path: &str) -> anyhow::Result<i32> {
     }
 }
 
+/// Whether one word may be a slip of the finger for the other. clap compares words by their letters, in any length.
+pub fn is_near(one: &str, other: &str) -> bool {
+    distance(one, other) <= 2
+}
+
+/// How many letters must be added, dropped or changed to make one word the other (Levenshtein).
+pub fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, letter) in from.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, other) in to.iter().enumerate() {
+            let change = diagonal + usize::from(letter != *other);
+            let best = change.min(row[j].min(row[j + 1]) + 1);
+            diagonal = std::mem::replace(&mut row[j + 1], best);
+        }
+    }
+    row[to.len()]
+}
+
 /// clap's paragraph as one line.
 pub fn one_line(error: &clap::Error, path: &str) -> Error {
     use clap::error::ErrorKind as Kind;
@@ -66,13 +86,13 @@ pub fn one_line(error: &clap::Error, path: &str) -> Error {
     let value = said(ContextKind::InvalidValue).unwrap_or_default();
     let message = match error.kind() {
         Kind::UnknownArgument if flag.starts_with("--") => match said(ContextKind::SuggestedArg) {
-            Some(like) => {
+            Some(like) if is_near(flag, &like) => {
                 return hinted(
                     format!("unknown flag: {flag}"),
                     format!("there is {like}; see 'podling {path} --help'"),
                 );
             }
-            None => format!("unknown flag: {flag}"),
+            _ => format!("unknown flag: {flag}"),
         },
         Kind::UnknownArgument | Kind::TooManyValues => format!("unexpected argument {argument:?}"),
         Kind::MissingRequiredArgument => {

@@ -5,13 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use jiff::Timestamp;
+use regex_lite::Regex;
 
 use crate::cli::failure::hinted;
-use crate::engine::Engine;
 use crate::engine::container::{Container, MountSource, Root, Status};
+use crate::engine::network::word;
 use crate::engine::request::{NetworkMode, RestartPolicy};
+use crate::engine::{Engine, when};
 
 const KEYS: &[&str] = &[
     "ancestor",
@@ -78,8 +80,15 @@ type Test = Box<dyn Fn(&Container) -> bool>;
 fn test(engine: &Engine, key: &str, value: &str) -> Result<Test> {
     let wanted = value.to_owned();
     Ok(match key {
-        "id" => Box::new(move |it| it.id().starts_with(&wanted)),
-        "name" => Box::new(move |it| pattern(&wanted, it.name())),
+        "id" if value.bytes().all(|byte| byte.is_ascii_hexdigit()) => Box::new(move |it| it.id().starts_with(&wanted)),
+        "id" => {
+            let pattern = pattern(value)?;
+            Box::new(move |it| pattern.is_match(it.id()))
+        }
+        "name" => {
+            let pattern = pattern(value)?;
+            Box::new(move |it| pattern.is_match(it.name()))
+        }
         "label" => Box::new(move |it| labelled(&it.config.labels, &wanted)),
         "label!" => Box::new(move |it| !labelled(&it.config.labels, &wanted)),
         "command" => Box::new(move |it| it.config.arguments().first() == Some(&wanted)),
@@ -121,7 +130,7 @@ fn test(engine: &Engine, key: &str, value: &str) -> Result<Test> {
             Box::new(move |it| if before { it.config.created < than } else { it.config.created > than })
         }
         "until" => {
-            let than = moment(value)?;
+            let than = when::parse(value, Timestamp::now())?;
             Box::new(move |it| it.config.created.parse::<Timestamp>().is_ok_and(|created| created < than))
         }
         "ancestor" => Box::new(move |it| match &it.config.root {
@@ -140,15 +149,11 @@ fn test(engine: &Engine, key: &str, value: &str) -> Result<Test> {
     })
 }
 
-/// Podman's word for a network.
+/// Podman's word for a network: where it has a name of its own, that.
 pub fn network(mode: &NetworkMode) -> String {
     match mode {
-        NetworkMode::Default | NetworkMode::Pasta(_) => "pasta".into(),
-        NetworkMode::None => "none".into(),
-        NetworkMode::Host => "host".into(),
-        NetworkMode::Container(id) => format!("container:{id}"),
-        NetworkMode::Path(path) => format!("ns:{}", path.display()),
         NetworkMode::Bridge(names) => names.join(","),
+        mode => word(mode),
     }
 }
 
@@ -162,24 +167,9 @@ fn pattern_star(pattern: &str, text: &str) -> bool {
     pattern.strip_suffix('*').map_or(pattern == text, |prefix| text.starts_with(prefix))
 }
 
-/// What people write of Podman's regular expressions: a part of the name, `^` and `$` at its ends, `.*` in between.
-pub fn pattern(pattern: &str, text: &str) -> bool {
-    let (from_start, pattern) = pattern.strip_prefix('^').map_or((false, pattern), |rest| (true, rest));
-    let (to_end, pattern) = pattern.strip_suffix('$').map_or((false, pattern), |rest| (true, rest));
-    let pieces: Vec<&str> = pattern.split(".*").collect();
-    let mut rest = text;
-    for (place, piece) in pieces.iter().enumerate() {
-        let (first, last) = (place == 0, place + 1 == pieces.len());
-        let at = match (first && from_start, last && to_end) {
-            (true, true) if first && last => return rest == *piece,
-            (true, _) => rest.starts_with(piece).then_some(0),
-            (_, true) => rest.ends_with(piece).then(|| rest.len() - piece.len()),
-            _ => rest.find(piece),
-        };
-        let Some(at) = at else { return false };
-        rest = &rest[at + piece.len()..];
-    }
-    true
+/// A regular expression, as Podman's filters by name take it: it may match anywhere, unless `^` and `$` hold it.
+pub fn pattern(text: &str) -> Result<Regex> {
+    Regex::new(text).map_err(|error| anyhow!("invalid value {text:?} for --filter: not a regular expression: {error}"))
 }
 
 /// Whether the full name of an image is what somebody means by `wanted`: `docker.io/library/alpine:latest` by `alpine`.
@@ -188,63 +178,25 @@ fn names_image(name: &str, wanted: &str) -> bool {
     [name, bare].iter().any(|name| *name == wanted || name.ends_with(&format!("/{wanted}")))
 }
 
-/// A moment: `2026-11-23T21:00:00Z`, seconds since 1970, or how long ago (`10m`, `1h30m`, `2d`).
-pub fn moment(text: &str) -> Result<Timestamp> {
-    if let Ok(moment) = text.parse::<Timestamp>() {
-        return Ok(moment);
-    }
-    if let Some(moment) = text.parse::<i64>().ok().and_then(|seconds| Timestamp::from_second(seconds).ok()) {
-        return Ok(moment);
-    }
-    match seconds(text).and_then(|ago| Timestamp::from_second(Timestamp::now().as_second() - ago).ok()) {
-        Some(moment) => Ok(moment),
-        None => {
-            bail!("invalid time {text:?}: expected 2026-11-23T21:00:00Z, seconds since 1970, or a duration such as 10m")
-        }
-    }
-}
-
-/// A duration as Go writes it, in whole seconds: `90s`, `1h30m`, `2d`.
-fn seconds(text: &str) -> Option<i64> {
-    let mut total = 0;
-    let mut number = String::new();
-    for letter in text.chars() {
-        let unit = match letter {
-            '0'..='9' => {
-                number.push(letter);
-                continue;
-            }
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            'd' => 86400,
-            'w' => 86400 * 7,
-            _ => return None,
-        };
-        total += std::mem::take(&mut number).parse::<i64>().ok()? * unit;
-    }
-    (number.is_empty() && !text.is_empty()).then_some(total)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names_match_a_part_or_an_anchored_pattern() {
+    fn names_match_a_regular_expression() {
         for (wanted, name, expected) in [
             ("eb", "web", true),
-            ("^we", "web", true),
             ("^eb", "web", false),
-            ("eb$", "web", true),
             ("we$", "web", false),
-            ("^web$", "web", true),
             ("^web$", "web2", false),
             ("^w.*2$", "web2", true),
-            ("w.*x", "web", false),
+            ("^(web|db)[0-9]?$", "db7", true),
+            ("^w+b$", "web", false),
+            ("", "web", true),
         ] {
-            assert_eq!(pattern(wanted, name), expected, "{wanted} {name}");
+            assert_eq!(pattern(wanted).expect(wanted).is_match(name), expected, "{wanted} {name}");
         }
+        assert!(pattern("a(").is_err());
     }
 
     #[test]
@@ -255,13 +207,5 @@ mod tests {
         }
         assert!(!names_image(name, "pine"));
         assert!(names_image("localhost:5000/a", "localhost:5000/a"));
-    }
-
-    #[test]
-    fn moments_and_durations() {
-        assert_eq!(moment("1700000000").map(Timestamp::as_second).ok(), Some(1_700_000_000));
-        assert_eq!(seconds("1h30m"), Some(5400));
-        assert_eq!(seconds("5"), None);
-        assert!(moment("yesterday").is_err());
     }
 }

@@ -53,31 +53,14 @@ pub fn no_such_verb(words: &[OsString]) -> Result<i32> {
         }
         [name, ..] => {
             let known = ROWS.iter().flat_map(|row| row.paths).filter(|path| !path.contains(' '));
-            let near = known.map(|known| (distance(name, known), known)).min().filter(|(distance, _)| *distance <= 2);
+            let near = known.filter(|known| failure::is_near(name, known)).min_by_key(|it| failure::distance(name, it));
             let message = format!("unrecognized command 'podling {name}'");
             Err(match near {
-                Some((_, known)) => {
-                    failure::hinted(message, format!("there is 'podling {known}'; see 'podling --help'"))
-                }
+                Some(known) => failure::hinted(message, format!("there is 'podling {known}'; see 'podling --help'")),
                 None => failure::misuse(message, ""),
             })
         }
     }
-}
-
-/// How many letters must be added, dropped or changed to make one word the other (Levenshtein).
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, letter) in from.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, other) in to.iter().enumerate() {
-            let change = diagonal + usize::from(letter != *other);
-            let best = change.min(row[j].min(row[j + 1]) + 1);
-            diagonal = std::mem::replace(&mut row[j + 1], best);
-        }
-    }
-    row[to.len()]
 }
 
 fn table(rows: impl Iterator<Item = (String, &'static str)>) -> String {

@@ -11,7 +11,7 @@ use crate::cli::filter::{Filters, network};
 use crate::cli::format::{self, Listing, human};
 use crate::cli::{Context, Verb, failure};
 use crate::engine::Engine;
-use crate::engine::container::{Container, MountSource, Root, Status};
+use crate::engine::container::{Container, ContainerConfig, MountSource, Root, Status};
 use crate::engine::request::{PortMapping, Protocol};
 
 /// podling ps
@@ -183,7 +183,7 @@ impl Ps {
             "ExitedAt": exited,
             "ExitCode": if let Status::Exited(record) = &status { record.code } else { 0 },
             "Restarts": it.started().map_or(0, |started| started.restarts),
-            "Ports": ports(&config.ports),
+            "Ports": all_ports(config),
             "Names": config.name,
             "Labels": config.labels,
             "Mounts": mounts(it).join(","),
@@ -282,6 +282,16 @@ fn mounts(it: &Container) -> Vec<&str> {
     let user =
         it.config.mounts.iter().filter(|mount| !matches!(mount.source, MountSource::Tmpfs | MountSource::Special(_)));
     user.map(|mount| mount.target.as_str()).collect()
+}
+
+/// The published ports, then those that are only exposed: `0.0.0.0:8080->80/tcp, 443/tcp`.
+fn all_ports(config: &ContainerConfig) -> String {
+    let published = |exposed: &&String| {
+        config.ports.iter().any(|it| format!("{}/{}", it.container_port, protocol(it.protocol)) == **exposed)
+    };
+    let exposed = config.exposed.iter().filter(|it| !published(it)).cloned();
+    let all = Some(ports(&config.ports)).filter(|it| !it.is_empty()).into_iter().chain(exposed);
+    all.collect::<Vec<_>>().join(", ")
 }
 
 /// `0.0.0.0:8080->80/tcp`, as Docker and Podman write it.

@@ -9,6 +9,7 @@ use crate::cli::filter::Filters;
 use crate::cli::select::{self, Which, is_missing};
 use crate::cli::stop::patience;
 use crate::cli::{Context, Verb, failure};
+use crate::engine::Engine;
 use crate::engine::container::Status;
 use crate::engine::lifecycle::{Cleanup as CleanupRequest, Removal};
 
@@ -64,37 +65,76 @@ impl Verb for Remove {
 /// podling container prune
 #[derive(Debug, Args)]
 pub struct Prune {
-    /// Do not ask
-    #[arg(long, short)]
-    force: bool,
-    /// Only those to which this applies (repeatable)
-    #[arg(long, value_name = "KEY=VALUE")]
-    filter: Vec<String>,
+    #[command(flatten)]
+    pruning: Pruning,
 }
 
 impl Verb for Prune {
     fn run(self, context: &Context) -> Result<i32> {
-        if !self.force && !agreed("This will remove all non running containers.")? {
+        if !self.pruning.agreed("This will remove all non running containers.")? {
             return Ok(0);
         }
-        let engine = context.engine()?;
-        let mut all = engine.containers()?;
-        all.retain(|it| matches!(it.status(), Status::Created | Status::Exited(_)));
-        Filters::parse(&self.filter)?.retain(&engine, &mut all)?;
-        let removal = Removal { force: false, volumes: false, timeout: None };
-        let chosen: Vec<_> =
-            all.into_iter().map(|container| select::Chosen { said: container.id().to_owned(), container }).collect();
-        let mut status = 0;
-        for select::Chosen { said, container } in &chosen {
-            match engine.remove(container, removal) {
-                Ok(()) => drop(failure::print(&format!("{said}\n"))?),
-                // Another podling, or --rm, was faster: it is gone, as was asked.
-                Err(error) if is_missing(&error) => {}
-                Err(error) => status = failure::report(&error),
-            }
-        }
-        Ok(status)
+        let mut removed = Pruned::default();
+        idle(&context.engine()?, &self.pruning.filter, &mut removed)?;
+        removed.print()
     }
+}
+
+/// What every `prune` is told.
+#[derive(Debug, Args)]
+pub struct Pruning {
+    /// Do not ask
+    #[arg(long, short)]
+    force: bool,
+    /// Only those to which this applies, such as label=KEY or until=24h (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub filter: Vec<String>,
+}
+
+impl Pruning {
+    /// Warns and asks, unless told not to; no answer is no.
+    pub fn agreed(&self, warning: &str) -> Result<bool> {
+        if self.force { Ok(true) } else { agreed(warning) }
+    }
+}
+
+/// What a `prune` has done so far: it goes on after a failure.
+#[derive(Debug, Default)]
+pub struct Pruned {
+    /// Ids or names of what is gone.
+    pub gone: Vec<String>,
+    /// The exit status: that of the last failure.
+    pub status: i32,
+}
+
+impl Pruned {
+    /// Takes note of one removal. `fine` tells of a failure whether it is none: somebody else was faster.
+    pub fn note(&mut self, name: &str, result: Result<()>, fine: impl Fn(&anyhow::Error) -> bool) {
+        match result {
+            Ok(()) => self.gone.push(name.to_owned()),
+            Err(error) if fine(&error) => {}
+            Err(error) => self.status = failure::report(&error),
+        }
+    }
+
+    /// A line for each.
+    pub fn print(&self) -> Result<i32> {
+        failure::print(&self.gone.iter().map(|it| format!("{it}\n")).collect::<String>())?;
+        Ok(self.status)
+    }
+}
+
+/// Removes the containers that do not run and to which the filters apply.
+pub fn idle(engine: &Engine, filters: &[String], removed: &mut Pruned) -> Result<()> {
+    let mut all = engine.containers()?;
+    all.retain(|it| matches!(it.status(), Status::Created | Status::Exited(_)));
+    Filters::parse(filters)?.retain(engine, &mut all)?;
+    let removal = Removal { force: false, volumes: false, timeout: None };
+    for container in all {
+        // Another podling, or --rm, was faster: it is gone, as was asked.
+        removed.note(container.id(), engine.remove(&container, removal), is_missing);
+    }
+    Ok(())
 }
 
 /// Warns and asks; no answer is no.

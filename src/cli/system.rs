@@ -10,9 +10,8 @@ use serde_json::{Value, json};
 
 use crate::cli::format::human::{ago, size};
 use crate::cli::format::{Listing, table};
-use crate::cli::remove::agreed;
-use crate::cli::{Context, Verb, failure, images};
-use crate::engine::Engine;
+use crate::cli::remove::{self, Pruned, Pruning, agreed};
+use crate::cli::{Context, Verb, failure, images, volume};
 use crate::engine::container::Status;
 use crate::engine::lifecycle::Removal;
 use crate::engine::usage::{self, Usage};
@@ -131,65 +130,55 @@ pub struct Prune {
     /// All images that no container is made of, not only those without a name
     #[arg(long, short)]
     all: bool,
-    /// Do not ask
-    #[arg(long, short)]
-    force: bool,
     /// Volumes that no container uses, too
     #[arg(long)]
     volumes: bool,
+    #[command(flatten)]
+    pruning: Pruning,
 }
 
 impl Verb for Prune {
     fn run(self, context: &Context) -> Result<i32> {
+        let filters = &self.pruning.filter;
+        // Not every filter makes sense for all three kinds.
+        if let Some(other) = filters.iter().find(|it| !it.starts_with("label") && !it.starts_with("until=")) {
+            return Err(failure::misuse(
+                format!("invalid value {other:?} for --filter: expected label=, label!= or until="),
+                "system prune",
+            ));
+        }
         let which = if self.all { "all images without at least one container" } else { "all dangling images" };
         let volumes = if self.volumes { ", all volumes not used by at least one container" } else { "" };
-        if !self.force && !agreed(&format!("This will remove all stopped containers{volumes} and {which}."))? {
+        let warning = format!("This will remove all stopped containers{volumes} and {which}.");
+        if !self.pruning.agreed(&warning)? {
             return Ok(0);
         }
         let engine = context.engine()?;
         let before = total(&usage::measure(&engine)?);
-        let mut text = String::new();
-        let mut section = |heading: &str, removed: Vec<String>| {
-            if !removed.is_empty() {
-                text += &format!("{heading}\n{}\n", removed.join("\n"));
-            }
-        };
-        section("Deleted Containers", remove_idle(&engine)?);
+        let (mut containers, mut unused) = (Pruned::default(), Pruned::default());
+        remove::idle(&engine, filters, &mut containers)?;
         if self.volumes {
-            section("Deleted Volumes", remove_unused_volumes(&engine)?);
+            for volume in volume::unused(&engine, filters)? {
+                unused.note(&volume.name, engine.remove_volume(&volume, false), volume::is_missing);
+            }
         }
-        section("Deleted Images", images::remove::prune(&engine, self.all, &[])?);
+        let images = images::remove::prune(&engine, self.all, filters)?;
+        let mut text = String::new();
+        for (heading, gone) in [("Containers", &containers.gone), ("Volumes", &unused.gone), ("Images", &images)] {
+            if !gone.is_empty() {
+                text += &format!("Deleted {heading}\n{}\n", gone.join("\n"));
+            }
+        }
         let after = total(&usage::measure(&engine)?);
         text += &format!("Total reclaimed space: {}\n", size(before.saturating_sub(after)));
-        failure::print(&text)
+        failure::print(&text)?;
+        Ok(containers.status.max(unused.status))
     }
 }
 
 fn total(usage: &Usage) -> u64 {
     let containers: u64 = usage.containers.iter().map(|it| it.size).sum();
     usage.images_size + containers + usage.volumes.iter().map(|it| it.size).sum::<u64>()
-}
-
-fn remove_idle(engine: &Engine) -> Result<Vec<String>> {
-    let mut removed = Vec::new();
-    for container in engine.containers()? {
-        if matches!(container.status(), Status::Created | Status::Exited(_)) {
-            engine.remove(&container, Removal { force: false, volumes: true, timeout: None })?;
-            removed.push(container.id().to_owned());
-        }
-    }
-    Ok(removed)
-}
-
-fn remove_unused_volumes(engine: &Engine) -> Result<Vec<String>> {
-    let mut removed = Vec::new();
-    for volume in engine.volumes()? {
-        if engine.users_of_volume(&volume.name)?.is_empty() {
-            engine.remove_volume(&volume, false)?;
-            removed.push(volume.name);
-        }
-    }
-    Ok(removed)
 }
 
 /// podling system reset

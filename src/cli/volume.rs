@@ -7,10 +7,12 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::cli::filter::pattern;
 use crate::cli::format::{self, Listing};
-use crate::cli::remove::agreed;
+use crate::cli::remove::{Pruned, Pruning};
 use crate::cli::{Context, Verb, failure};
 use crate::engine::Engine;
+use crate::engine::failure::Failure;
 use crate::engine::volume::{Volume, VolumeRequest};
 use crate::engine::{inspect, when};
 
@@ -114,7 +116,7 @@ fn filter(engine: &Engine, words: &[String], volumes: &mut Vec<Volume>) -> Resul
                     None => pairs.contains_key(*value),
                 };
                 answers.push(match key {
-                    "name" => volume.name.contains(value),
+                    "name" => pattern(value)?.is_match(&volume.name),
                     "label" => among(&volume.labels),
                     "opt" => among(&volume.options),
                     "driver" => volume.driver == *value,
@@ -203,20 +205,16 @@ impl Verb for Remove {
         let names = if self.all { engine.volumes()?.into_iter().map(|it| it.name).collect() } else { self.names };
         let mut status = 0;
         for name in names {
-            let missing = |error: &anyhow::Error| {
-                use crate::engine::failure::Failure;
-                matches!(error.downcast_ref::<Failure>(), Some(Failure::NoSuchVolume(_)))
-            };
             match engine.volume(&name).and_then(|volume| {
                 engine.remove_volume(&volume, self.force)?;
                 Ok(volume.name)
             }) {
                 Ok(name) => drop(failure::print(&format!("{name}\n"))?),
-                Err(error) if self.force && missing(&error) => {}
+                Err(error) if self.force && is_missing(&error) => {}
                 Err(error) => {
                     failure::report(&error);
                     // Podman's: 1 for one that is not there, 2 for one in use.
-                    status = if missing(&error) { 1 } else { 2 };
+                    status = if is_missing(&error) { 1 } else { 2 };
                 }
             }
         }
@@ -227,35 +225,42 @@ impl Verb for Remove {
 /// podling volume prune
 #[derive(Debug, Args)]
 pub struct Prune {
-    /// Do not ask
-    #[arg(long, short)]
-    force: bool,
-    /// Only those to which this applies: label=, until= (repeatable)
-    #[arg(long, value_name = "KEY=VALUE")]
-    filter: Vec<String>,
+    #[command(flatten)]
+    pruning: Pruning,
 }
 
 impl Verb for Prune {
     fn run(self, context: &Context) -> Result<i32> {
         let engine = context.engine()?;
-        let mut volumes = engine.volumes()?;
-        filter(&engine, &self.filter, &mut volumes)?;
-        if !self.force
-            && !agreed("This will remove all volumes not used by at least one container, with all that is in them.")?
-        {
+        let volumes = unused(&engine, &self.pruning.filter)?;
+        let warning = "This will remove all volumes not used by at least one container, with all that is in them.";
+        if !self.pruning.agreed(warning)? {
             return Ok(0);
         }
-        let mut status = 0;
+        let mut removed = Pruned::default();
         for volume in volumes {
-            if engine.users_of_volume(&volume.name)?.is_empty() {
-                match engine.remove_volume(&volume, false) {
-                    Ok(()) => drop(failure::print(&format!("{}\n", volume.name))?),
-                    Err(error) => status = failure::report(&error),
-                }
-            }
+            removed.note(&volume.name, engine.remove_volume(&volume, false), is_missing);
         }
-        Ok(status)
+        removed.print()
     }
+}
+
+/// The volumes that no container names and to which the filters apply.
+pub fn unused(engine: &Engine, filters: &[String]) -> Result<Vec<Volume>> {
+    let mut volumes = engine.volumes()?;
+    filter(engine, filters, &mut volumes)?;
+    let mut unused = Vec::new();
+    for volume in volumes {
+        if engine.users_of_volume(&volume.name)?.is_empty() {
+            unused.push(volume);
+        }
+    }
+    Ok(unused)
+}
+
+/// Whether an error says that there is no such volume.
+pub fn is_missing(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<Failure>(), Some(Failure::NoSuchVolume(_)))
 }
 
 /// podling volume exists

@@ -125,3 +125,22 @@ both!(images_travel_as_archives, |world| {
         assert_eq!(world.podling(["images", "-q", "--no-trunc"]).ok(), before, "{format}");
     }
 });
+
+both!(names_are_filtered_by_regular_expressions_and_exposed_ports_are_shown, |world| {
+    let image = world.image("witness");
+    for name in ["web1", "web2", "db"] {
+        world.podling(["create", "--network=none", "--expose=80", "--expose=53/udp", "--name", name, image]).ok();
+    }
+    let names = |filter: &str| {
+        let said = world.podling(["ps", "-a", "--filter", filter, "--format={{.Names}}"]);
+        said.ok().replace('\n', " ")
+    };
+    assert_eq!(names("name=^(web1|db)$"), "web1 db");
+    assert_eq!(names("name=^web[0-9]+"), "web1 web2");
+    assert_eq!(names("name=eb"), "web1 web2");
+    let wrong = world.podling(["ps", "--filter", "name=a("]);
+    assert!(wrong.fails(125).contains("not a regular expression"), "{wrong}");
+    assert_eq!(world.podling(["ps", "-a", "--filter=name=db", "--format={{.Ports}}"]).ok(), "53/udp, 80/tcp");
+    world.podling(["volume", "create", "data1"]).ok();
+    assert_eq!(world.podling(["volume", "ls", "-q", "--filter=name=^data.$"]).ok(), "data1");
+});

@@ -19,6 +19,41 @@ both!(each_step_of_a_life_is_an_event, |world| {
     world.podling(["events", "--since=yesterday"]).fails(125);
 });
 
+both!(what_is_done_to_images_is_an_event, |world| {
+    let registry = world.registry();
+    let image = world.image("witness");
+    let archive = world.dir.join("home/a.tar");
+    let archive = archive.to_str().expect("plain ASCII");
+    // Root and the user push at the same time, to the same registry.
+    let target = format!("{registry}/event-{:?}:1", world.who).to_lowercase();
+    world.podling(["tag", image, "other:2"]).ok();
+    world.podling(["save", "-q", "-o", archive, "other:2"]).ok();
+    world.podling(["untag", "other:2", "other:2"]).ok();
+    world.podling(["push", "-q", image, &target]).ok();
+    world.podling(["rmi", image]).ok();
+    world.podling(["load", "-q", "-i", archive]).ok();
+    world.podling(["rmi", "-a"]).ok();
+    world.podling(["pull", "-q", &target]).ok();
+    world.podling(["import", "-q", archive, "made:3"]).ok();
+    let said = world.podling(["events", "--stream=false", "--filter=type=image"]).ok().to_owned();
+    let said: Vec<_> = said.lines().skip(1).map(|line| line.split(' ').skip(4).collect::<Vec<_>>().join(" ")).collect();
+    let said = said.join("\n").replace(&format!("{:?}", world.who).to_lowercase(), "<who>");
+    world.snapshot("image_events", &said);
+});
+
+both!(system_prune_spares_what_the_filter_does_not_mean, |world| {
+    let image = world.image("witness");
+    for label in ["gone", "kept"] {
+        world.podling(["create", "--network=none", "--name", label, "--label", label, image]).ok();
+        world.podling(["volume", "create", "--label", label, label]).ok();
+    }
+    let said = world.podling(["system", "prune", "-f", "--volumes", "--filter=label=gone"]).ok().to_owned();
+    assert!(said.contains("Deleted Volumes\ngone\n"), "{said}");
+    assert_eq!(world.podling(["ps", "-a", "--format={{.Names}}"]).ok(), "kept");
+    assert_eq!(world.podling(["volume", "ls", "-q"]).ok(), "kept");
+    world.podling(["system", "prune", "-f", "--filter=name=kept"]).fails(125);
+});
+
 both!(a_stream_of_events_tells_what_happens, |world| {
     let mut stream = world.spawn(["events", "--since=1h", "--format={{.Type}} {{.Status}} {{.Name}}"]);
     world.podling(["volume", "create", "first"]).ok();

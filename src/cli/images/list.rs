@@ -2,14 +2,16 @@
 
 use anyhow::{Result, bail};
 use clap::Args;
+use jiff::Timestamp;
+use regex_lite::Regex;
 use serde_json::{Value, json};
 
 use super::{created, short};
 use crate::cli::failure::hinted;
-use crate::cli::filter::{labelled, moment, pattern};
+use crate::cli::filter::labelled;
 use crate::cli::format::{self, Listing, human};
 use crate::cli::{Context, Verb, failure};
-use crate::engine::Engine;
+use crate::engine::{Engine, when};
 use crate::image::{Layout, LoadedImage, Reference};
 
 /// podling images
@@ -181,8 +183,9 @@ fn labels(image: &LoadedImage) -> std::collections::BTreeMap<String, String> {
 /// Whether somebody who types `wanted` means this name: with no tag, whatever its tag.
 fn means(name: &Reference, wanted: &str) -> bool {
     if wanted.contains('*') {
-        let wanted = wanted.replace('*', ".*");
-        return pattern(&format!("{wanted}$"), &name.to_string()) || pattern(&format!("{wanted}$"), &name.name());
+        let words: Vec<_> = wanted.split('*').map(regex_lite::escape).collect();
+        let pattern = Regex::new(&format!("(^|/){}$", words.join(".*")));
+        return pattern.is_ok_and(|it| it.is_match(&name.to_string()) || it.is_match(&name.name()));
     }
     let any_tag = Reference { tag: Some("latest".into()), digest: None, ..name.clone() };
     let has_tag = wanted.rsplit_once(':').is_some_and(|(_, tag)| !tag.contains('/'));
@@ -227,7 +230,7 @@ pub fn retain(layout: &Layout, images: &mut Vec<LoadedImage>, filters: &[String]
                 images.retain(|image| created(image) > than);
             }
             "until" => {
-                let than = moment(value)?;
+                let than = when::parse(value, Timestamp::now())?;
                 images.retain(|image| created(image) < than);
             }
             _ => {

@@ -9,10 +9,11 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use super::{is_missing, used_by};
-use crate::cli::remove::agreed;
+use crate::cli::remove::Pruning;
 use crate::cli::{Context, Verb, failure};
 use crate::engine::Engine;
 use crate::engine::container::{MountSource, Root};
+use crate::engine::events::Type;
 use crate::engine::lifecycle::Removal;
 use crate::image::{Digest, Layout, LoadedImage};
 
@@ -101,6 +102,7 @@ impl Work<'_> {
         match name {
             Some(name) if image.names.len() > 1 => {
                 self.layout.untag(name)?;
+                self.engine.record_other(Type::Image, "untag", &image.id, &name.to_string());
                 self.said.push_str(&format!("Untagged: {name}\n"));
                 Ok(())
             }
@@ -131,8 +133,10 @@ impl Work<'_> {
         }
         self.layout.remove(image)?;
         for name in &image.names {
+            self.engine.record_other(Type::Image, "untag", &image.id, &name.to_string());
             self.said.push_str(&format!("Untagged: {name}\n"));
         }
+        self.engine.record_other(Type::Image, "remove", &image.id, "");
         self.said.push_str(&format!("Deleted: {}\n", image.id));
         Ok(())
     }
@@ -168,12 +172,8 @@ pub struct Prune {
     /// All images that no container is made of, not only those without a name
     #[arg(long, short)]
     all: bool,
-    /// Do not ask
-    #[arg(long, short)]
-    force: bool,
-    /// Only those to which this applies (repeatable)
-    #[arg(long, value_name = "KEY=VALUE")]
-    filter: Vec<String>,
+    #[command(flatten)]
+    pruning: Pruning,
     #[arg(long, hide = true)]
     external: bool,
 }
@@ -185,10 +185,10 @@ impl Verb for Prune {
         } else {
             "all dangling images"
         };
-        if !self.force && !agreed(&format!("This command removes {what}."))? {
+        if !self.pruning.agreed(&format!("This command removes {what}."))? {
             return Ok(0);
         }
-        let removed = prune(&context.engine()?, self.all, &self.filter)?;
+        let removed = prune(&context.engine()?, self.all, &self.pruning.filter)?;
         failure::print(&removed.iter().map(|id| format!("{id}\n")).collect::<String>())
     }
 }
