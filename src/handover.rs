@@ -11,6 +11,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+/// The annotation of a bundle by which podling-runtime is asked, with the value `true`, to stay as pid 1 (`--init`).
+pub const INIT_ANNOTATION: &str = "podling.init";
+
 /// Everything podling-monitor needs, from `monitor.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MonitorConfig {

@@ -76,8 +76,8 @@ pub struct ContainerConfig {
     pub ulimits: Vec<Ulimit>,
     /// Kernel parameters.
     pub sysctls: BTreeMap<String, String>,
-    /// The program that runs as pid 1 before the container's own.
-    pub init: Option<PathBuf>,
+    /// An init runs as pid 1 before the container's own program.
+    pub init: Option<Init>,
     /// The signal that asks it to stop, as a name (SIGTERM).
     pub stop_signal: String,
     /// Seconds until stop kills.
@@ -110,6 +110,16 @@ pub struct ContainerConfig {
     pub preserve_fds: u32,
     /// The words as typed.
     pub create_command: Vec<String>,
+}
+
+/// The init that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Init {
+    /// Whichever there is.
+    Any,
+    /// `--init-path`.
+    Program(PathBuf),
 }
 
 /// Where a root file system comes from.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use oci_spec::image::Config as ImageConfig;
 
-use super::container::{Container, ContainerConfig, MountConfig, MountSource, Root};
+use super::container::{Container, ContainerConfig, Init, MountConfig, MountSource, Root};
 use super::failure::Failure;
 use super::image::{Progress, Silent};
 use super::request::{
@@ -20,7 +20,7 @@ use super::request::{
 };
 use super::shifted::give_to_root;
 use super::store::{Lock, make_private, write_atomic, write_whole};
-use super::{Engine, Owner, in_path, names, network};
+use super::{Engine, Owner, names, network, spec};
 use crate::handover::{LogConfig, LogDriver};
 use crate::linux::caps::Capability;
 use crate::linux::process::Signal;
@@ -61,6 +61,8 @@ impl Engine {
         };
         let id = names::new_id()?;
         let mut config = self.decide(request, &id, root, &image)?;
+        // Told now rather than at the start.
+        spec::pid1(self, &config)?;
 
         let data = self.paths.container(&id);
         make_private(&data)?;
@@ -333,6 +335,11 @@ fn check(request: &ContainerRequest) -> Result<()> {
     if request.terminal && request.log_driver == Some(LogDriver::Passthrough) {
         return invalid("the passthrough log driver cannot be used with a terminal (-t)".into());
     }
+    if request.init && request.namespaces.pid != NamespaceMode::Private {
+        return invalid(
+            "--init needs a PID namespace of the container's own: nobody else is pid 1 (leave --pid out)".into(),
+        );
+    }
     if !request.ports.is_empty() && matches!(request.network, NetworkMode::Container(_) | NetworkMode::None) {
         return invalid("published ports (-p) need a network of the container's own".into());
     }
@@ -381,19 +388,14 @@ fn environment(request: &ContainerRequest, image: &ImageConfig) -> Vec<String> {
     all.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
-/// The program that will be pid 1 with `--init`.
-fn init(request: &ContainerRequest) -> Result<Option<PathBuf>> {
+/// What will be pid 1 with `--init`.
+fn init(request: &ContainerRequest) -> Result<Option<Init>> {
     if !request.init {
         return Ok(None);
     }
-    if let Some(path) = &request.init_path {
-        fs::metadata(path).with_context(|| format!("the init {}", path.display()))?;
-        return Ok(Some(std::path::absolute(path)?));
-    }
-    let places = ["/usr/libexec/podman/catatonit", "/usr/libexec/podling/catatonit"].map(PathBuf::from);
-    let found = in_path("catatonit").or_else(|| places.into_iter().find(|path| path.is_file()));
-    let found = found.or_else(|| in_path("tini-static")).or_else(|| in_path("docker-init"));
-    Ok(Some(found.context("--init needs the program catatonit (install it, or name another with --init-path)")?))
+    let Some(path) = &request.init_path else { return Ok(Some(Init::Any)) };
+    fs::metadata(path).with_context(|| format!("the init {}", path.display()))?;
+    Ok(Some(Init::Program(std::path::absolute(path)?)))
 }
 
 fn absolute(path: Option<&Path>) -> Result<Option<PathBuf>> {

@@ -35,6 +35,7 @@ mod lifecycle;
 mod plan;
 mod program;
 mod protect;
+mod reaper;
 mod spec;
 mod state;
 mod time;

@@ -16,6 +16,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Spec};
 
+use crate::handover::INIT_ANNOTATION;
 use crate::linux::idmap::{self, IdMap};
 use crate::linux::mount::{self, Propagation, Reach};
 use crate::linux::namespace::Namespace;
@@ -202,11 +203,17 @@ pub fn plan(id: &str, bundle: &Path, spec: &Spec, choices: &Choices) -> Result<I
         mounts: open_sources(mounts)?,
     };
 
+    let mut process = process::plan(process, linux.seccomp().as_ref(), choices.preserve_fds)?;
+    process.below_init = wants_init(spec, &namespaces)?;
+    if process.below_init && (process.apparmor.is_some() || process.selinux.is_some()) {
+        // A label is for the process that asked for it, which here would be pid 1.
+        bail!("the annotation {INIT_ANNOTATION} cannot be used with a security label");
+    }
     let plan = InitPlan {
         id: id.into(),
         sysctls: sysctls(spec, &namespaces)?,
         time_offsets: time_offsets(spec, &namespaces)?,
-        process: process::plan(process, linux.seccomp().as_ref(), choices.preserve_fds)?,
+        process,
         filesystem,
         hostname: new_hostname,
         domainname: new_domainname,
@@ -216,6 +223,17 @@ pub fn plan(id: &str, bundle: &Path, spec: &Spec, choices: &Choices) -> Result<I
     };
     refuse_unknown(spec)?;
     Ok(plan)
+}
+
+fn wants_init(spec: &Spec, namespaces: &Namespaces) -> Result<bool> {
+    let asked = spec.annotations().as_ref().and_then(|all| all.get(INIT_ANNOTATION));
+    if asked.is_none_or(|value| value != "true") {
+        return Ok(false);
+    }
+    if !namespaces.new.contains(&Namespace::Pid) {
+        bail!("the annotation {INIT_ANNOTATION} needs a new pid namespace: nobody else is pid 1");
+    }
+    Ok(true)
 }
 
 /// What OCI allows and we do not do is refused, never silently ignored.

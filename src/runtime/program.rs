@@ -25,6 +25,7 @@ use nix::unistd::{Gid, Uid, chdir, execve, fchown, setresgid, setresuid};
 
 use super::Failure;
 use super::plan::process::ProcessPlan;
+use super::reaper;
 use crate::linux::caps;
 use crate::sys;
 use crate::trace::{self, Topic};
@@ -145,6 +146,7 @@ impl Label {
 ///
 /// `path` is what [`find`] found.
 pub fn become_program(process: &ProcessPlan, path: &CString, label: Option<Label>) -> Result<Infallible> {
+    let child = if process.below_init { reaper::part(process.terminal.is_some())? } else { None };
     give_terminal_and_pipes(process);
     if let Some(wanted) = &process.capabilities {
         caps::limit_bounding(wanted.bounding)?;
@@ -166,7 +168,9 @@ pub fn become_program(process: &ProcessPlan, path: &CString, label: Option<Label
             .context("setting no_new_privs")?;
     }
     sys::restore_sigpipe().context("restoring SIGPIPE")?;
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).context("unblocking signals")?;
+    if child.is_none() {
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).context("unblocking signals")?;
+    }
     let environment = with_home(process);
     label.map_or(Ok(()), Label::set)?;
     // Whatever we, or whoever called us, still hold: the program gets only what it was promised (CVE-2024-21626).
@@ -175,6 +179,9 @@ pub fn become_program(process: &ProcessPlan, path: &CString, label: Option<Label
         .context("marking descriptors to be closed")?;
     if process.no_new_privileges {
         install_filter(process)?;
+    }
+    if let Some(program) = child {
+        reaper::stay(&program);
     }
     trace::say(Topic::Process, "execve", format_args!("{}", path.to_string_lossy()), "ok");
     let Err(errno) = execve(path, &process.arguments, &environment);

@@ -271,6 +271,39 @@ both!(the_program_is_pid_1_unless_init_is, |world| {
     assert_eq!(run(world, &["--init"], &["pid"]).ok(), "2");
 });
 
+both!(an_init_reaps_orphans_passes_signals_on_and_tells_nothing_of_the_host, |world| {
+    let image = world.image("busybox");
+    // The orphan ends, is reaped by pid 1, and its /proc entry is gone; a zombie's would stay.
+    let script = "orphan=$(sh -c '(exec sleep 0.01) >/dev/null & echo $!'); while [ -e /proc/$orphan ]; do :; done; \
+                  trap 'exit 5' TERM; echo up; while :; do sleep 0.01; done";
+    world.podling(["run", "-d", "--name=a", "--network=none", "--init", image, "sh", "-c", script]).ok();
+    world.spawn(["logs", "-f", "a"]).expect("up");
+    let words = world.podling(["exec", "a", "cat", "/proc/1/cmdline"]).ok().to_owned();
+    assert!(words.contains("podling-init") && !words.contains("bundle") && !words.contains("--root"), "{words}");
+    if crate::world::other_runtime().is_none() {
+        world.podling(["exec", "a", "cat", "/proc/1/environ"]).fails(1);
+    }
+    world.podling(["stop", "a"]).ok();
+    let code = world.podling(["inspect", "--format={{.State.ExitCode}} {{.HostConfig.Init}}", "a"]).ok().to_owned();
+    assert_eq!(code, "5 true", "SIGTERM came through");
+});
+
+both!(a_program_below_init_has_the_terminal, |world| {
+    let script = "trap 'exit 4' INT; echo ready; while :; do sleep 0.01; done";
+    let words = ["run", "--rm", "-it", "--network=none", "--init", world.image("busybox"), "sh", "-c", script];
+    let mut program = world.spawn_on_terminal(words);
+    program.expect("ready");
+    // Ctrl-C goes to the group in the terminal's foreground: the program's, not pid 1's.
+    program.write("\x03");
+    assert_eq!(program.wait().status, 4);
+});
+
+both!(an_init_needs_its_own_pid_namespace_and_a_missing_program_is_told_below_it, |world| {
+    let said = run(world, &["--init", "--pid=host"], &["pid"]);
+    assert!(said.fails(125).contains("--init needs a PID namespace of the container's own"), "{said}");
+    world.podling(["run", "--rm", "--init", "--network=none", world.image("busybox"), "nosuch"]).fails(127);
+});
+
 both!(mounts_in_a_container_are_these, |world| {
     let mounts = run(world, &[], &["mounts"]);
     let mut targets: Vec<_> =

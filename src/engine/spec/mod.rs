@@ -9,6 +9,7 @@
 //! host's own mount is bound instead.
 
 mod files;
+mod init;
 mod kept;
 mod mounts;
 mod process;
@@ -24,8 +25,10 @@ use super::container::{Container, ContainerConfig};
 use super::failure::Failure;
 use super::request::{CgroupsMode, NamespaceMode, NetworkMode, Resources, Seccomp};
 use super::{CgroupManager, Engine};
+use crate::handover::INIT_ANNOTATION;
 use crate::linux::process::Signal;
 use crate::linux::seccomp::{Circumstances, Filter, profile};
+pub use init::{Pid1, pid1};
 pub use mounts::Owned;
 pub use process::{capabilities, further};
 
@@ -88,12 +91,13 @@ pub fn write(engine: &Engine, container: &Container) -> Result<Value> {
     linux["devices"] = devices;
     linux["resources"]["devices"] = device_rules;
     let files = files::write(engine, container)?;
+    let pid1 = init::pid1(engine, config)?;
     let mut spec = json!({
         "ociVersion": "1.0.2",
-        "process": process::process(config, &user, bounding)?,
+        "process": process::process(config, &user, bounding, &pid1)?,
         "root": { "path": container.rootfs(), "readonly": config.read_only },
-        "mounts": mounts::all(engine, container, &user, owned, &files)?,
-        "annotations": annotations(config),
+        "mounts": mounts::all(engine, container, &user, owned, &files, pid1.bound())?,
+        "annotations": annotations(config, &pid1),
         "linux": linux,
     });
     if config.namespaces.uts == NamespaceMode::Private {
@@ -102,8 +106,11 @@ pub fn write(engine: &Engine, container: &Container) -> Result<Value> {
     Ok(spec)
 }
 
-fn annotations(config: &ContainerConfig) -> Value {
+fn annotations(config: &ContainerConfig, pid1: &Pid1) -> Value {
     let mut all = config.annotations.clone();
+    if let Pid1::Runtime = pid1 {
+        all.insert(INIT_ANNOTATION.into(), "true".into());
+    }
     all.entry("io.container.manager".into()).or_insert_with(|| "podling".into());
     all.entry("org.opencontainers.image.stopSignal".into())
         .or_insert_with(|| config.stop_signal.parse::<Signal>().map_or(15, Signal::number).to_string());

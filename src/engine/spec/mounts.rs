@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::process::INIT;
+use super::init::INSIDE;
 use super::user::User;
 use crate::engine::Engine;
 use crate::engine::container::{Container, ContainerConfig, MountConfig, MountSource};
@@ -56,6 +56,7 @@ pub fn all(
     user: &User,
     owned: Owned,
     files: &[(PathBuf, &'static str)],
+    init: Option<&Path>,
 ) -> Result<Value> {
     let config = &container.config;
     let mut asked = Vec::new();
@@ -70,8 +71,8 @@ pub fn all(
     for (path, target) in files {
         asked.push(mount(target, "bind", path, &["bind", "rprivate", "nosuid", "noexec", "nodev"]));
     }
-    if let Some(init) = &config.init {
-        asked.push(mount(INIT, "bind", init, &["bind", "rprivate", "ro"]));
+    if let Some(init) = init {
+        asked.push(mount(INSIDE, "bind", init, &["bind", "rprivate", "ro"]));
     }
     if let Some(zone) = &config.timezone {
         let file = if zone == "local" { "/etc/localtime".into() } else { Path::new("/usr/share/zoneinfo").join(zone) };

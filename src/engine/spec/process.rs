@@ -4,14 +4,12 @@ use anyhow::{Context, Result};
 use nix::sys::resource::{Resource, getrlimit};
 use serde_json::{Value, json};
 
+use super::init::{INSIDE, Pid1};
 use super::user::User;
 use crate::engine::container::ContainerConfig;
 use crate::engine::failure::Failure;
 use crate::engine::request::ExecRequest;
 use crate::linux::caps::{self, Capability};
-
-/// Where `--init`'s program is bound, inside.
-pub const INIT: &str = "/run/podling-init";
 
 /// The capabilities a container has unless somebody says otherwise: Podman's eleven.
 const DEFAULT: [&str; 11] = [
@@ -29,10 +27,10 @@ const DEFAULT: [&str; 11] = [
 ];
 
 /// The container's first process.
-pub fn process(config: &ContainerConfig, user: &User, bounding: u64) -> Result<Value> {
+pub fn process(config: &ContainerConfig, user: &User, bounding: u64, pid1: &Pid1) -> Result<Value> {
     let mut arguments = config.arguments();
-    if config.init.is_some() {
-        arguments.splice(0..0, [INIT.into(), "--".into()]);
+    if pid1.bound().is_some() {
+        arguments.splice(0..0, [INSIDE.into(), "--".into()]);
     }
     let mut process = json!({
         "terminal": config.terminal,

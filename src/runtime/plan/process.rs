@@ -43,6 +43,8 @@ pub struct ProcessPlan {
     pub filter: Option<Program>,
     /// Whether it gets a terminal, and of which size (rows, columns).
     pub terminal: Option<(u16, u16)>,
+    /// It is not pid 1 itself, but the child of one that we are (`--init`).
+    pub below_init: bool,
     /// How many descriptors from 3 on are passed to it.
     pub passed_descriptors: i32,
 }
@@ -86,6 +88,7 @@ pub fn plan(process: &Process, seccomp: Option<&LinuxSeccomp>, preserve_fds: i32
         selinux: process.selinux_label().clone().filter(|name| !name.is_empty()),
         filter: seccomp.map(super::seccomp::compile).transpose()?.flatten(),
         terminal: process.terminal().unwrap_or(false).then_some(size),
+        below_init: false,
         passed_descriptors: passed,
     })
 }
