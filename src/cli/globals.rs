@@ -31,7 +31,7 @@ pub struct Globals {
     /// The program that stays with each container
     #[arg(long, alias = "conmon", value_name = "PATH")]
     pub monitor: Option<PathBuf>,
-    /// Say more or less: debug, info, warn, error, fatal, panic
+    /// debug narrates, as --explain does; the other levels (info, warn, error, fatal, panic) change nothing
     #[arg(long, value_name = "LEVEL", value_parser = ["trace", "debug", "info", "warn", "warning", "error", "fatal", "panic"], hide_possible_values = true)]
     pub log_level: Option<String>,
     /// Narrate everything asked of the kernel, with the chapter of the book that teaches it: text or json
@@ -109,9 +109,11 @@ pub struct Context {
 impl Context {
     /// Starts the narration, if one was asked for.
     pub(super) fn begin(globals: Globals) -> Result<Self> {
+        let debug = matches!(globals.log_level.as_deref(), Some("debug" | "trace"));
         match globals.explain.as_deref() {
             Some("json") => trace::narrate(trace::Format::Json)?,
             Some(_) => trace::narrate(trace::Format::Text)?,
+            None if debug => trace::narrate(trace::Format::Text)?,
             None => {}
         }
         Ok(Self { globals })
@@ -124,6 +126,7 @@ impl Context {
             data: globals.root.clone(),
             run: globals.runroot.clone(),
             runtime: globals.runtime.clone(),
+            monitor: globals.monitor.clone(),
             runtime_flags: globals.runtime_flag.clone(),
             cgroup_manager: globals.cgroup_manager.as_deref().map(|name| match name {
                 "systemd" => CgroupManager::Systemd,

@@ -14,6 +14,7 @@
 //! into one canonical form first, so that clap has nothing to guess; and only the verb that was asked for is built,
 //! because a tree of sixty verbs costs more to build than a `ps` takes.
 
+mod completion;
 mod copy;
 mod doctor;
 mod events;
@@ -70,6 +71,9 @@ fn dispatch(arguments: Vec<OsString>) -> Result<i32> {
     let globals = Globals::parse(std::mem::take(&mut call.globals))?;
     if globals.version {
         return failure::print(&format!("podling version {}\n", env!("CARGO_PKG_VERSION")));
+    }
+    if call.words.first().is_some_and(|word| word == completion::ASKED) {
+        return completion::answer(&call.words[1..]);
     }
     let Some(entry) = verbs::find(&mut call.words) else { return help::no_such_verb(&call.words) };
     let path = entry.path;

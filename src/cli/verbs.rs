@@ -9,8 +9,8 @@ use anyhow::Result;
 use clap::{ArgAction, ArgMatches, Command};
 
 use crate::cli::{
-    Context, Verb, copy, doctor, events, exec, export, help, images, info, inspect, logs, port, ps, remove, run, start,
-    stop, system, top, volume,
+    Context, Verb, completion, copy, doctor, events, exec, export, help, images, info, inspect, logs, port, ps, remove,
+    run, start, stop, system, top, volume,
 };
 
 /// A row of the table.
@@ -73,6 +73,7 @@ pub static ROWS: &[Row] = &[
     row::<info::Version>(&["version"], "Tell the version"),
     row::<inspect::Inspect>(&["inspect"], "Tell all about containers, images and volumes"),
     row::<inspect::Containers>(&["container inspect"], "Tell all about containers"),
+    row::<completion::Completion>(&["completion"], "Write a script that completes our words in a shell"),
     row::<copy::Copy>(&["cp", "container cp"], "Copy files from and to containers"),
     row::<top::Top>(&["top", "container top"], "Show a container's processes"),
     row::<system::Usages>(&["system df"], "Tell what the store takes of the disk"),

@@ -186,7 +186,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn takes_value(argument: &Arg) -> bool {
+/// Whether a flag has a value, given or not.
+pub fn takes_value(argument: &Arg) -> bool {
     matches!(argument.get_action(), ArgAction::Set | ArgAction::Append)
 }
 

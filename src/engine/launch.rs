@@ -169,6 +169,11 @@ impl Engine {
         if let Some(manager) = self.options.cgroup_manager {
             words.push(format!("--cgroup-manager={}", manager.word()));
         }
+        // It may be a restart policy's turn to start the container again, by the same programs.
+        if self.options.monitor.is_some() {
+            words.push(format!("--monitor={}", self.monitor_program()?.display()));
+        }
+        words.extend(self.options.runtime_flags.iter().map(|flag| format!("--runtime-flag={flag}")));
         words.extend(["container".into(), "cleanup".into()]);
         words.extend(remove.then(|| "--rm".into()));
         words.push(id.into());

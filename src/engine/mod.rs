@@ -47,6 +47,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use nix::unistd::{geteuid, getuid};
@@ -77,6 +78,8 @@ pub struct Options {
     pub runtime: Option<String>,
     /// `--runtime-flag`: without the dashes, as Podman has it.
     pub runtime_flags: Vec<String>,
+    /// `--monitor`: a name or a path.
+    pub monitor: Option<PathBuf>,
     /// `--cgroup-manager`.
     pub cgroup_manager: Option<CgroupManager>,
 }
@@ -208,9 +211,24 @@ impl Engine {
         if systemd { CgroupManager::Systemd } else { CgroupManager::Cgroupfs }
     }
 
-    /// The monitor's program.
+    /// The monitor's program: `--monitor`, else `$PODLING_MONITOR`, else ours.
     pub fn monitor_program(&self) -> Result<PathBuf> {
-        companion("podling-monitor", "PODLING_MONITOR")
+        let Some(said) = &self.options.monitor else { return companion("podling-monitor", "PODLING_MONITOR") };
+        let path = match said.to_str() {
+            Some(name) if !name.contains('/') => {
+                in_path(name).with_context(|| format!("no monitor \"{name}\" in $PATH"))?
+            }
+            _ => std::path::absolute(said)?,
+        };
+        let version = Command::new(&path).arg("--version").stdin(Stdio::null()).output();
+        let version = version.with_context(|| format!("running the monitor {}", path.display()))?;
+        if !version.stdout.starts_with(b"podling-monitor ") {
+            bail!(Failure::Invalid(format!(
+                "{} is no podling-monitor: podling does not speak conmon's language yet",
+                path.display()
+            )));
+        }
+        Ok(path)
     }
 }
 

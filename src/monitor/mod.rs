@@ -74,6 +74,10 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn command_line(mut arguments: impl Iterator<Item = OsString>) -> Result<PathBuf> {
     match (arguments.next(), arguments.next(), arguments.next()) {
+        (Some(option), None, None) if option == "--version" => {
+            println!("podling-monitor {}", env!("CARGO_PKG_VERSION"));
+            std::process::exit(0)
+        }
         (Some(option), Some(path), None) if option == "--config" => Ok(path.into()),
         _ => bail!("podling-monitor is started by podling, with --config FILE"),
     }

@@ -101,3 +101,45 @@ both!(a_reader_that_stops_is_no_error, |world| {
     let output = world.program("bash", ["-c", &line]);
     assert_eq!(output.stderr, "", "{output}");
 });
+
+both!(a_shell_is_told_which_words_may_follow, |world| {
+    let image = world.image("witness");
+    world.podling(["create", "--network=none", "--name=one", image]).ok();
+    let tab = |words: &[&str]| world.podling([&["__complete"], words].concat()).ok().replace('\n', " ");
+    assert_eq!(tab(&["st"]), "start stop");
+    assert_eq!(tab(&["container", "in"]), "init inspect");
+    assert_eq!(tab(&["run", "--rm", "--pull"]), "--pull");
+    assert_eq!(tab(&["ps", "--sort", "na"]), "names");
+    assert_eq!(tab(&["rm", "-f", ""]), "one");
+    assert_eq!(tab(&["exec", ""]), "", "it does not run");
+    assert_eq!(tab(&["run", "-it", "wit"]), "witness:latest witness");
+    assert_eq!(tab(&["run", "witness", ""]), "", "the program's words are not ours");
+    assert_eq!(tab(&["run", "-v", ""]), "", "files: the shell knows them");
+    assert_eq!(tab(&["--cgroup-manager", "sy"]), "", "a value before the verb is left to the shell");
+    assert_eq!(tab(&["completion", "z"]), "zsh");
+    // What bash does at a tab.
+    let script = "source <(podling completion bash); COMP_LINE='podling rm o' COMP_POINT=12; _podling; echo \"${COMPREPLY[*]}\"; \
+                  COMP_LINE='podling rmi witness:la' COMP_POINT=22; _podling; echo \"${COMPREPLY[*]}\"";
+    assert_eq!(world.program("bash", ["-c", script]).ok(), "one\nlatest");
+    for shell in ["zsh", "fish"] {
+        assert!(world.podling(["completion", shell]).ok().contains("podling __complete") || shell == "zsh");
+    }
+    world.podling(["completion", "tcsh"]).fails(125);
+});
+
+both!(the_monitor_and_the_log_level_do_what_they_say, |world| {
+    let image = world.image("witness");
+    let monitor = crate::setup::setup().bin("podling-monitor");
+    let monitor = monitor.to_str().expect("plain ASCII");
+    let run = |flags: &[&str]| world.podling([flags, &["run", "--rm", "--network=none", image, "exit", "7"]].concat());
+    assert_eq!(run(&["--monitor", monitor]).status, 7);
+    assert_eq!(run(&["--conmon", "podling-monitor"]).status, 7);
+    let mut text = String::new();
+    for program in ["/bin/true", "/nonexistent", "no-such-monitor"] {
+        text.push_str(run(&["--monitor", program]).fails(125));
+        text.push('\n');
+    }
+    world.snapshot("no_monitor", &text);
+    assert!(run(&["--log-level=debug"]).stderr.contains("execve"), "debug narrates");
+    assert_eq!(run(&["--log-level=error"]).stderr, "");
+});

@@ -14,10 +14,11 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
 use oci_spec::image::MediaType;
 
 use super::compose::{Composition, Compressed, store_layer};
@@ -159,7 +160,7 @@ pub fn make(layout: &Layout, name: &Reference) -> Result<LoadedImage> {
     ] {
         composition.change(instruction)?;
     }
-    composition.note("1970-01-01T00:00:00Z", "podling: this machine's own programs", "", None, false);
+    composition.note(&tree.newest.to_string(), "podling: this machine's own programs", "", None, false);
     composition.store(&adding, Some(name))
 }
 
@@ -174,11 +175,14 @@ enum Node {
 struct Tree {
     nodes: BTreeMap<PathBuf, Node>,
     libraries: Libraries,
+    /// When the newest of its programs was made: the image's own date, for the same programs always the same.
+    newest: Timestamp,
 }
 
 impl Tree {
     fn gather() -> Result<Self> {
-        let mut tree = Self { nodes: BTreeMap::new(), libraries: Libraries::of_this_machine() };
+        let libraries = Libraries::of_this_machine();
+        let mut tree = Self { nodes: BTreeMap::new(), libraries, newest: Timestamp::UNIX_EPOCH };
         for (path, mode) in DIRECTORIES {
             tree.nodes.insert(path.into(), Node::Directory(mode));
         }
@@ -213,6 +217,8 @@ impl Tree {
         let Ok(bytes) = fs::read(&real) else { return };
         // Scripts want interpreters and whatever those read: left out.
         let Some(elf) = elf::read(&bytes) else { return };
+        let made = real.metadata().ok().and_then(|it| Timestamp::from_second(it.mtime()).ok());
+        self.newest = self.newest.max(made.unwrap_or_default());
         self.put(&real, bytes, 0o755);
         self.loads(&elf, &real);
         let (own, target) = (placed(&path), placed(&real));
