@@ -6,7 +6,11 @@
 //!
 //! The subtlety is that four programs narrate into one stream. The first opens nothing: it says in `PODLING_EXPLAIN`
 //! which descriptor (a copy of its standard error) the others inherit, and each event is one `write` of less than
-//! `PIPE_BUF` bytes, so lines never mix. When nobody listens, an event costs one load and formats nothing.
+//! `PIPE_BUF` bytes, so lines never mix. When nobody listens, an event costs two loads and formats nothing.
+//!
+//! The same events are the places where a test can let a process die: see [`fault`].
+
+mod fault;
 
 use std::fmt::{Arguments, Display};
 use std::io::{IsTerminal, Write};
@@ -107,6 +111,7 @@ static ACTOR: AtomicU8 = AtomicU8::new(Actor::Engine as u8);
 
 /// Says who speaks from now on, and listens if a parent said so. Called first in every `main`.
 pub fn begin(actor: Actor) {
+    fault::begin();
     become_actor(actor);
     let Ok(said) = std::env::var(VARIABLE) else { return };
     let Some((format, fd)) = said.split_once(':') else { return };
@@ -119,6 +124,7 @@ pub fn begin(actor: Actor) {
 /// Says that this process (the copy that `clone3` made) speaks as `actor` from now on.
 pub fn become_actor(actor: Actor) {
     ACTOR.store(actor as u8, Relaxed);
+    fault::become_actor(actor);
 }
 
 /// Narrates to this program's standard error; programs that it starts join in if [`pass_on`] was said of them.
@@ -151,7 +157,7 @@ pub fn end() {
 
 /// Whether anybody listens: for callers whose arguments cost something to put together.
 pub fn on() -> bool {
-    LISTENER.get().is_some()
+    LISTENER.get().is_some() || fault::is_set()
 }
 
 /// Asks the kernel for something and narrates it: runs `call`, and passes its result on unchanged.
@@ -176,10 +182,18 @@ pub fn ask<T, E: Display>(
 
 /// Narrates something whose result is worth more than "ok" (a pid, a path).
 pub fn say(topic: Topic, name: &str, arguments: Arguments<'_>, result: &str) {
-    let Some(listener) = LISTENER.get() else { return };
-    let actor = [Actor::Engine, Actor::Monitor, Actor::Runtime, Actor::Init, Actor::Chapter]
-        [usize::from(ACTOR.load(Relaxed))]
-    .name();
+    if !on() {
+        return;
+    }
+    let actor =
+        [Actor::Engine, Actor::Monitor, Actor::Runtime, Actor::Init, Actor::Chapter][usize::from(ACTOR.load(Relaxed))];
+    if let Some(listener) = LISTENER.get() {
+        tell(listener, actor.name(), topic, name, arguments, result);
+    }
+    fault::reached(actor, name);
+}
+
+fn tell(listener: &Listener, actor: &str, topic: Topic, name: &str, arguments: Arguments<'_>, result: &str) {
     let pid = std::process::id();
     let line = match listener.format {
         Format::Json => serde_json::json!({

@@ -58,6 +58,7 @@ impl Verb for Remove {
                 }
             }
         }
+        engine.sweep()?;
         Ok(status)
     }
 }
@@ -134,7 +135,7 @@ pub fn idle(engine: &Engine, filters: &[String], removed: &mut Pruned) -> Result
         // Another podling, or --rm, was faster: it is gone, as was asked.
         removed.note(container.id(), engine.remove(&container, removal), is_missing);
     }
-    Ok(())
+    engine.sweep()
 }
 
 /// Warns and asks; no answer is no.
@@ -169,8 +170,11 @@ impl Verb for Cleanup {
         let engine = context.engine()?;
         let ended = |it: &crate::engine::container::Container| !it.status().is_running();
         let chosen = self.which.choose(&engine, ended, |error| self.ignore && is_missing(error))?;
-        let request = CleanupRequest { remove: self.rm, exec: self.exec.is_some() };
-        select::each(&chosen, |container| engine.cleanup(container, request))
+        let request = CleanupRequest { remove: self.rm, exec: self.exec };
+        let status = select::each(&chosen, |container| engine.cleanup(container, &request));
+        // Nobody waits for us: the time to look for what others left.
+        engine.sweep()?;
+        status
     }
 }
 

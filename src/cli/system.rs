@@ -228,6 +228,7 @@ fn is_ours(name: &str) -> bool {
         "shifted",
         "names",
         "networks",
+        "partial",
         "volumes",
         "events",
         "lock",

@@ -15,16 +15,19 @@ use super::Engine;
 use super::container::Container;
 use super::failure::Failure;
 use super::lifecycle::Cleanup;
+use super::partial::Volumes;
 use super::request::RestartPolicy;
+use super::store::write_whole;
+use crate::handover::ExitRecord;
 
 /// A container that ran so long may fail again without being called one that always does.
 const STEADY: i64 = 10;
 
 impl Engine {
     /// What the monitor runs when the container has ended.
-    pub fn cleanup(&self, container: &Container, request: Cleanup) -> Result<()> {
-        if request.exec {
-            return Ok(());
+    pub fn cleanup(&self, container: &Container, request: &Cleanup) -> Result<()> {
+        if let Some(session) = &request.exec {
+            return self.cleanup_exec(container, session);
         }
         self.enter(None)?;
         let lock = match self.hold(container) {
@@ -36,7 +39,7 @@ impl Engine {
         }
         self.tear_down_ended(container);
         if request.remove || container.config.remove {
-            return self.erase(container, true);
+            return self.erase(container, Volumes::Removed);
         }
         let Some(delay) = self.restart_after(container) else { return Ok(()) };
         drop(lock);
@@ -54,9 +57,15 @@ impl Engine {
     /// Tears down what has ended, and notes its end, once.
     pub(super) fn tear_down_ended(&self, container: &Container) {
         let ran = container.run.join("started").exists();
+        if ran && container.exit().is_none() {
+            // Nobody saw how: its monitor was killed. Podman's code for that is -1, and its time the one when it is noticed.
+            let unseen = ExitRecord { code: -1, signal: None, oom: false, timed_out: false, finished: super::now() };
+            if let Ok(json) = serde_json::to_vec(&unseen) {
+                let _ = write_whole(&container.data.join("exit.json"), &json);
+            }
+        }
         let code = container.exit().map_or(-1, |record| record.code).to_string();
-        self.tear_down(container);
-        if ran {
+        if self.tear_down(container).is_ok() && ran {
             self.record(container, "died", &[("containerExitCode", &code)]);
         }
     }

@@ -19,9 +19,9 @@ use super::container::{Container, Process, Status};
 use super::failure::Failure;
 use super::lifecycle::{ExecOutcome, wrong};
 use super::request::ExecRequest;
-use super::store::{make_private, write_whole};
+use super::store::{make_private, read_if_there, write_whole};
 use super::{Engine, names, spec};
-use crate::handover::{LogConfig, LogDriver, MonitorConfig, Stdin, Task};
+use crate::handover::{ExitRecord, LogConfig, LogDriver, MonitorConfig, Stdin, Task};
 use crate::trace::{self, Topic};
 
 impl Engine {
@@ -101,7 +101,7 @@ impl Engine {
             timeout: None,
             memory_events: None,
             foreground: !request.detach,
-            exit_command: Vec::new(),
+            exit_command: self.exit_command(["--exec", session.as_str(), container.id()].iter())?,
         };
         let launched = self.start_monitor(&directory.join("monitor.json"), &config);
         let mut launched = match launched {
@@ -135,6 +135,18 @@ impl Engine {
         let record = record.with_context(|| Failure::Start("lost sight of the process: its monitor is gone".into()))?;
         self.record(container, "exec_died", &[("containerExitCode", &record.code.to_string())]);
         Ok(ExecOutcome::Exited(record.code))
+    }
+}
+
+impl Engine {
+    /// What an exec session's monitor runs when nobody waits for the session's end: notes it, and removes its files.
+    pub(super) fn cleanup_exec(&self, container: &Container, session: &str) -> Result<()> {
+        names::check(session)?;
+        let directory = container.run.join("exec").join(session);
+        let Some(record) = read_if_there(&directory.join("exit.json"))? else { return Ok(()) };
+        let record: ExitRecord = serde_json::from_slice(&record)?;
+        self.record(container, "exec_died", &[("containerExitCode", &record.code.to_string())]);
+        std::fs::remove_dir_all(&directory).with_context(|| format!("removing {}", directory.display()))
     }
 }
 

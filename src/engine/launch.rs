@@ -58,7 +58,10 @@ impl Engine {
     /// Everything up to a process that waits to be let go. The caller holds the container's lock and has entered.
     pub(super) fn bring_up(&self, container: &Container, foreground: bool) -> Result<Launched> {
         // A boot, or a monitor that was killed, may have left traces of the last run.
-        self.tear_down(container);
+        self.tear_down(container).context("clearing away the last run")?;
+        if !container.config.ports.is_empty() {
+            self.free_ports();
+        }
         for file in ["exit.json", "started.json"] {
             let _ = fs::remove_file(container.data.join(file));
         }
@@ -69,26 +72,25 @@ impl Engine {
             write_whole(&container.bundle().join("config.json"), &serde_json::to_vec(&spec)?)?;
             let config = self.monitor_config(container, foreground)?;
             let launched = self.start_monitor(&container.run.join("monitor.json"), &config)?;
-            write_whole(&container.run.join("process.json"), &serde_json::to_vec(&launched.process)?)?;
             if let Some(file) = &container.config.pid_file {
                 write_whole(file, launched.process.pid.to_string().as_bytes())?;
             }
             if let Some(file) = &container.config.monitor_pid_file {
                 write_whole(file, launched.monitor.id().to_string().as_bytes())?;
             }
-            match network::connect(self, container, launched.process.pid) {
-                Ok(()) => Ok(launched),
-                Err(error) => {
-                    // Without its bundle, the monitor knows that nobody wants its exit command.
-                    self.tear_down(container);
-                    launched.wait();
-                    let _ = fs::remove_file(container.data.join("exit.json"));
-                    Err(error)
-                }
+            let connected = network::connect(self, container, launched.process.pid).and_then(|()| {
+                // Last: only what may be let go is called initialized.
+                write_whole(&container.run.join("process.json"), &serde_json::to_vec(&launched.process)?)
+            });
+            if let Err(error) = connected {
+                let _ = self.tear_down(container);
+                launched.wait();
+                return Err(error);
             }
+            Ok(launched)
         })();
         if launched.is_err() {
-            self.tear_down(container);
+            let _ = self.tear_down(container);
         }
         launched
     }
@@ -104,16 +106,22 @@ impl Engine {
     }
 
     /// Removes what a run leaves in `$RUN`: network helpers, the runtime's state and cgroup, the bundle. Kills what still
-    /// runs. Errors are swallowed: it is called where there may be nothing.
-    pub(super) fn tear_down(&self, container: &Container) {
+    /// runs. If the runtime fails at its part, the rest of `$RUN` stays, so that the next command tries again.
+    pub(super) fn tear_down(&self, container: &Container) -> Result<()> {
         if !container.run.exists() {
-            return;
+            return Ok(());
+        }
+        // Alive and without a record, a monitor is of a run that nobody finished: it must not write into what comes next.
+        if container.exit().is_none()
+            && let Some(monitor) = container.monitor()
+        {
+            monitor.kill();
         }
         let _ = network::disconnect(container);
         self.unmount(container);
         let _ = fs::remove_dir_all(container.bundle());
-        let _ = self.runtime_call(container, &["delete", "--force", container.id()]);
-        let _ = fs::remove_dir_all(&container.run);
+        self.runtime_call(container, &["delete", "--force", container.id()])?;
+        super::rootfs::remove_tree(&container.run)
     }
 
     /// Connects to the container's streams; from now on nothing it says is lost.
@@ -156,12 +164,12 @@ impl Engine {
             timeout: config.timeout,
             memory_events: None,
             foreground,
-            exit_command: self.exit_command(config.id.as_str(), config.remove)?,
+            exit_command: self.exit_command(config.remove.then_some("--rm").iter().chain(&[config.id.as_str()]))?,
         })
     }
 
-    /// `podling container cleanup ID`, with the options that lead it to this very store.
-    fn exit_command(&self, id: &str, remove: bool) -> Result<Vec<String>> {
+    /// `podling container cleanup WHAT…`, with the options that lead it to this very store.
+    pub(super) fn exit_command<'a>(&self, what: impl Iterator<Item = &'a &'a str>) -> Result<Vec<String>> {
         let program = std::env::current_exe().context("finding this program")?;
         let word = |path: &PathBuf| path.display().to_string();
         let mut words = vec![word(&program), "--root".into(), word(&self.paths.data)];
@@ -175,8 +183,7 @@ impl Engine {
         }
         words.extend(self.options.runtime_flags.iter().map(|flag| format!("--runtime-flag={flag}")));
         words.extend(["container".into(), "cleanup".into()]);
-        words.extend(remove.then(|| "--rm".into()));
-        words.push(id.into());
+        words.extend(what.map(ToString::to_string));
         Ok(words)
     }
 

@@ -7,8 +7,9 @@ use nix::errno::Errno;
 use nix::poll::PollTimeout;
 use nix::unistd::Pid;
 
-use super::container::{Container, MountSource, Process, Status};
+use super::container::{Container, Process, Status};
 use super::failure::Failure;
+use super::partial::Volumes;
 use super::request::RestartPolicy;
 use super::store::{Lock, write_atomic};
 use super::{Engine, attach};
@@ -70,7 +71,7 @@ impl Engine {
         let streams = match started {
             Ok(streams) => streams,
             Err(error) => {
-                self.tear_down(container);
+                let _ = self.tear_down(container);
                 let _ = fs::remove_file(container.data.join("exit.json"));
                 return Err(error);
             }
@@ -85,7 +86,7 @@ impl Engine {
                 // After its last packet the monitor tells us, who started it, and leaves the rest to us.
                 let record = launched.end();
                 let record = self.concluded(container, record.map_or(outcome, attach::Outcome::Exited))?;
-                self.cleanup(container, Cleanup { remove: container.config.remove, exec: false })?;
+                self.cleanup(container, &Cleanup { remove: container.config.remove, exec: None })?;
                 Ok(Some(record))
             }
         }
@@ -145,18 +146,20 @@ impl Engine {
             self.runtime_call(container, &["resume", container.id()])?;
         }
         let timeout = timeout.unwrap_or(container.config.stop_timeout);
-        self.end(container, process, timeout)?;
+        self.end(container, &status, process, timeout)?;
         self.tear_down_ended(container);
         // The monitor finds no bundle and leaves this to us.
         if container.config.remove {
-            self.erase(container, true)?;
+            self.erase(container, Volumes::Removed)?;
         }
         drop(lock);
         Ok(())
     }
 
     /// From a live process to its exit record.
-    fn end(&self, container: &Container, process: Process, timeout: u64) -> Result<()> {
+    fn end(&self, container: &Container, status: &Status, process: Process, timeout: u64) -> Result<()> {
+        // What was never let go has no program yet that could heed a signal.
+        let timeout = if matches!(status, Status::Initialized(_)) { 0 } else { timeout };
         let Some(held) = process.hold()? else { return Ok(()) };
         let waiting = super::wait::Waiting::begin(container);
         if timeout > 0 {
@@ -240,7 +243,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes it. `container.json` goes first: from then on there is no container, and the rest is sweeping.
+    /// Removes it.
     pub fn remove(&self, container: &Container, removal: Removal) -> Result<()> {
         self.enter(Some(container))?;
         let _lock = self.hold(container)?;
@@ -258,37 +261,17 @@ impl Engine {
             if let Status::Paused(_) = status {
                 let _ = self.runtime_call(container, &["resume", container.id()]);
             }
-            self.end(container, process, removal.timeout.unwrap_or(container.config.stop_timeout))?;
+            self.end(container, &status, process, removal.timeout.unwrap_or(container.config.stop_timeout))?;
             self.tear_down_ended(container);
         }
-        self.erase(container, removal.volumes)
+        self.erase(container, if removal.volumes { Volumes::Removed } else { Volumes::Kept })
     }
 
-    /// Removes the files of a container that does not run, under its lock.
-    pub(super) fn erase(&self, container: &Container, volumes: bool) -> Result<()> {
-        self.tear_down(container);
-        let gone = fs::remove_file(container.data.join("container.json"));
-        if let Err(error) = gone
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            return Err(error).with_context(|| format!("removing {}", container.name()));
-        }
-        self.release_name(container.name(), container.id());
-        self.record(container, "remove", &[]);
-        if let Some(file) = &container.config.cid_file {
-            let _ = fs::remove_file(file);
-        }
-        if volumes {
-            for mount in &container.config.mounts {
-                if let MountSource::Volume { name, anonymous: true } = &mount.source
-                    && let Ok(volume) = self.volume(name)
-                    && let Err(error) = self.remove_volume(&volume, false)
-                {
-                    eprintln!("podling: removing volume {name}: {error:#}");
-                }
-            }
-        }
-        super::rootfs::remove_tree(&container.data)
+    /// Removes a container that does not run, under its lock, with what its last run left.
+    pub(super) fn erase(&self, container: &Container, volumes: Volumes) -> Result<()> {
+        self.tear_down(container)
+            .and_then(|()| self.retire(container, volumes))
+            .with_context(|| format!("removing {}", container.name()))
     }
 
     /// Locks a container, and makes sure that it still is there once we have the lock.
@@ -325,6 +308,14 @@ impl Process {
     /// Holds it by a descriptor, if it is still there.
     pub(super) fn hold(self) -> Result<Option<process::Process>> {
         process::Process::find(Pid::from_raw(self.pid), self.start_time)
+    }
+
+    /// Kills it and waits until it is gone.
+    pub(super) fn kill(self) {
+        if let Ok(Some(held)) = self.hold() {
+            let _ = held.signal(Signal::KILL);
+            let _ = held.await_end(PollTimeout::NONE);
+        }
     }
 
     /// Signals it; that it has ended meanwhile is no error.
@@ -365,12 +356,12 @@ pub enum ExecOutcome {
 }
 
 /// What `container cleanup` was told.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Cleanup {
     /// `--rm`.
     pub remove: bool,
-    /// `--exec SESSION` ended, not the container: there is nothing to tear down.
-    pub exec: bool,
+    /// `--exec SESSION` ended, not the container.
+    pub exec: Option<String>,
 }
 
 /// What `commit` may be told.

@@ -12,9 +12,11 @@
 pub mod attach;
 mod cleanup;
 mod commit;
+mod config;
 pub mod container;
 pub mod copy;
 mod create;
+mod decide;
 pub mod detach;
 pub mod doctor;
 pub mod events;
@@ -30,6 +32,7 @@ pub mod logs;
 mod mapping;
 pub mod names;
 pub mod network;
+mod partial;
 pub mod request;
 mod rootfs;
 mod shifted;
@@ -127,7 +130,7 @@ impl Engine {
         Ok(Self { paths: Paths { data, run }, owner, options })
     }
 
-    /// All containers, half-made ones left out.
+    /// All containers.
     pub fn containers(&self) -> Result<Vec<Container>> {
         let mut all = Vec::new();
         for id in self.ids()? {

@@ -135,12 +135,11 @@ impl Engine {
         let _store = Lock::exclusive(&self.paths.data.join("names.lock"))?;
         let owner = fs::read_link(&link).ok();
         let owner = owner.as_deref().and_then(Path::file_name).and_then(|id| id.to_str()).unwrap_or_default();
-        let abandoned = match Container::read(&self.paths, owner)? {
-            Some(container) => container.name() != name,
-            // Half made: alive as long as its maker holds its lock.
-            None => owner.is_empty() || !self.being_made(owner)?,
-        };
-        if !abandoned {
+        // Asked in this order: what is no longer being made is either whole by now, or never will be.
+        let taken = !owner.is_empty()
+            && (self.being_made(owner)
+                || Container::read(&self.paths, owner)?.is_some_and(|container| container.name() == name));
+        if taken {
             bail!(Failure::NameInUse { name: name.into(), id: owner.into() });
         }
         let _ = fs::remove_file(&link);
@@ -150,9 +149,16 @@ impl Engine {
         Ok(())
     }
 
-    fn being_made(&self, id: &str) -> Result<bool> {
-        let directory = self.paths.container(id);
-        Ok(directory.exists() && Lock::if_free(&directory.join("lock"))?.is_none())
+    /// Half made, and alive: its maker holds its lock.
+    fn being_made(&self, id: &str) -> bool {
+        Lock::is_held(&self.paths.partial().join(id).join("lock"))
+    }
+
+    /// Gives up all names of `id`.
+    pub(super) fn release_all_names(&self, id: &str) {
+        for entry in fs::read_dir(self.paths.names()).into_iter().flatten().flatten() {
+            self.release_name(&entry.file_name().to_string_lossy(), id);
+        }
     }
 
     /// Gives up `name` if it is `id`'s.

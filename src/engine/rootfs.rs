@@ -5,6 +5,7 @@
 
 use std::ffi::CString;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -95,11 +96,16 @@ fn is_missing(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.downcast_ref::<Errno>() == Some(&Errno::ENOENT))
 }
 
-/// Removes a tree, whatever modes its directories have.
+/// Removes a tree. Somebody whose end has begun (an exec session's monitor) may write his last file into it meanwhile.
 pub(super) fn remove_tree(tree: &Path) -> Result<()> {
-    match fs::remove_dir_all(tree) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("removing {}", tree.display())),
+    let mut attempts = 10;
+    loop {
+        match fs::remove_dir_all(tree) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty && attempts > 0 => attempts -= 1,
+            Err(error) if error.kind() == ErrorKind::NotFound && !tree.exists() => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound && attempts > 0 => attempts -= 1,
+            Err(error) => return Err(error).with_context(|| format!("removing {}", tree.display())),
+        }
     }
 }

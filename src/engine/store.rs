@@ -4,6 +4,7 @@
 //! $DATA  ~/.local/share/podling | /var/lib/podling       survives a reboot
 //!   images/  layers/  shifted/  networks/  volumes/  events  lock
 //!   containers/<id>/  container.json  started.json  exit.json  log  upper/  work/  lock
+//!   partial/<id>      a container that is being made or removed
 //!   names/<name>      a symlink to the container: making it is claiming the name
 //! $RUN   $XDG_RUNTIME_DIR/podling | /run/podling         gone after a reboot
 //!   containers/<id>/  bundle/{config.json,rootfs}  monitor.json  pid  monitor.pid  process.json  attach  control
@@ -20,6 +21,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
+
+use crate::trace::{self, Topic};
 
 /// Where everything is.
 #[derive(Debug, Clone)]
@@ -49,6 +52,11 @@ impl Paths {
     /// What is kept of one container.
     pub fn container(&self, id: &str) -> PathBuf {
         self.data.join("containers").join(id)
+    }
+
+    /// Containers that are being made or removed.
+    pub fn partial(&self) -> PathBuf {
+        self.data.join("partial")
     }
 
     /// What runs of one container.
@@ -81,8 +89,8 @@ impl Paths {
         self.run.join("runtime")
     }
 
-    /// The lock of the store as a whole. Shared: "nothing I name may be removed meanwhile" (create); exclusive: removal of
-    /// images, volumes, names.
+    /// The lock of the store as a whole. Shared: "a container is being made, and nothing it names may be removed
+    /// meanwhile"; exclusive: removal of volumes and of what was left half made.
     pub fn lock(&self) -> PathBuf {
         self.data.join("lock")
     }
@@ -114,7 +122,7 @@ fn write(path: &Path, content: &[u8], sync: impl FnOnce(&File) -> std::io::Resul
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(content)?;
         sync(&file)?;
-        fs::rename(&temporary, path)
+        trace::ask(Topic::Store, "rename", format_args!("{}", path.display()), || fs::rename(&temporary, path))
     })();
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
@@ -156,11 +164,21 @@ impl Lock {
         }
     }
 
+    /// Whether somebody holds the lock; makes no file.
+    pub fn is_held(path: &Path) -> bool {
+        let Ok(file) = File::open(path) else { return false };
+        matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, nix::errno::Errno::EWOULDBLOCK)))
+    }
+
     fn take(path: &Path, how: FlockArg) -> Result<Self> {
         let mut file = open(path)?;
         loop {
             match Flock::lock(file, how) {
-                Ok(lock) => return Ok(Self(lock)),
+                Ok(lock) => {
+                    let kind = if how == FlockArg::LockShared { "shared" } else { "exclusive" };
+                    trace::say(Topic::Store, "flock", format_args!("{kind} {}", path.display()), "ok");
+                    return Ok(Self(lock));
+                }
                 Err((again, nix::errno::Errno::EINTR)) => file = again,
                 Err((_, error)) => return Err(error).with_context(|| format!("locking {}", path.display())),
             }

@@ -75,7 +75,7 @@ impl Engine {
                 return Ok(last.unwrap_or(-1));
             }
             let for_the_end = conditions.is_empty() || conditions.iter().any(|it| ended(it) || it == "removing");
-            if for_the_end && status.process().is_some() {
+            if for_the_end && status.process().is_some_and(|process| process.lives()) {
                 if let Some(record) = Waiting::begin(container).record(container) {
                     last = Some(record.code);
                     if conditions.iter().all(|it| ended(it)) {
@@ -83,7 +83,9 @@ impl Engine {
                     }
                 }
             } else {
-                std::thread::sleep(every);
+                // Between an end and its record there is nothing to wait on either, but not for long.
+                let soon = status.is_running().then_some(Duration::from_millis(5));
+                std::thread::sleep(soon.map_or(every, |soon| soon.min(every)));
             }
         }
     }

@@ -199,14 +199,19 @@ fn run(config: &MonitorConfig, mut watch: Watch, mut report: Report) -> Result<(
     let oom = watch.memory.look();
     let record = exit::record(exit, oom, watch.timed_out);
     let text = serde_json::to_vec(&record)?;
-    // Even if the disk is full, those who wait are told.
-    let written = exit::write(&config.exit_file, &text);
+    // Our names go first: once there is a record the container may be started again, and the next monitor takes them.
     watch.control.close();
     watch.clients.close();
+    // Even if the disk is full, those who wait are told.
+    let written = exit::write(&config.exit_file, &text);
     watch.clients.exit(&text);
     // Whoever started us in the foreground, or stopped the container, does at once what the exit command would do, and
-    // removes the bundle in doing so. The command is for when he is gone: detached, killed, or never there.
-    let unless_done = || config.bundle.exists().then(|| exit::command(&config.exit_command)).flatten();
+    // removes the bundle (or the session's process file) in doing so. The command is for when he is gone: detached, killed, or never there.
+    let ours = match &config.task {
+        Task::Create => &config.bundle,
+        Task::Exec { process } => process,
+    };
+    let unless_done = || ours.exists().then(|| exit::command(&config.exit_command)).flatten();
     let command = if config.foreground {
         report.say(&record);
         watch.linger()?;

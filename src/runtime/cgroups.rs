@@ -151,6 +151,17 @@ fn path(wanted: &Path, id: &str, hierarchy: &Hierarchy) -> Result<PathBuf> {
     }
 }
 
+/// Removes the group that [`prepare`] made by cgroupfs for a container whose state was never written, if nobody is in it:
+/// a path may have been given that is not this container's alone. systemd's groups end by themselves.
+pub fn remove_unrecorded(id: &str, spec: &Spec) {
+    let wanted = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone()).unwrap_or_default();
+    if let Some(hierarchy) = Hierarchy::find()
+        && let Ok(path) = path(&wanted, id, &hierarchy)
+    {
+        let _ = Place { path, unit: None }.remove();
+    }
+}
+
 /// Slice and unit from `slice:prefix:name`; of anything else (a path that was meant for cgroupfs) only that it was there.
 fn unit(wanted: &str, id: &str, instance: Instance) -> Result<(String, String)> {
     let (slice, prefix, name) = match wanted.split(':').collect::<Vec<_>>()[..] {

@@ -56,6 +56,7 @@ pub fn create(store: &Store, request: &Request) -> Result<()> {
     let bundle = read_bundle(request)?;
     let console = request.console_socket.as_deref().map(connect).transpose()?;
     let born = birth(store, request, &bundle, console, OpenGate::Fifo)?;
+    born.handshake.say(&Message::Kept)?;
     born.undo.keep();
     Ok(())
 }
@@ -177,7 +178,7 @@ fn birth(store: &Store, request: &Request, bundle: &Bundle, console: Option<Owne
         joined_already: plan.namespaces.need_middle(),
     };
     let is_awaited = have.placed_later || maps.is_some();
-    let process = clone(plan, have, undo.cgroup.as_ref(), &handshake)?;
+    let (process, handshake) = clone(plan, have, undo.cgroup.as_ref(), handshake)?;
     let process = undo.process.insert(process);
 
     if let Some(maps) = maps {
@@ -222,25 +223,37 @@ fn fifo(directory: &Path) -> Result<Gate> {
     Ok(Gate::Fifo(fifo, failure))
 }
 
-/// Makes the first process. In the child this does not return.
-fn clone(plan: InitPlan, have: Belongings, place: Option<&cgroups::Place>, handshake: &Handshake) -> Result<Process> {
+/// Makes the first process. In the child this does not return, and our end of the handshake is closed: held there, too, it
+/// would keep the child from ever hearing that we are gone.
+fn clone(
+    plan: InitPlan,
+    have: Belongings,
+    place: Option<&cgroups::Place>,
+    handshake: Handshake,
+) -> Result<(Process, Handshake)> {
     let flags = init::birth_flags(&plan);
     let cgroup = place.map(cgroups::Place::open).transpose()?;
     let told = namespace::names(&plan.namespaces.new);
     let cgroup_fd = cgroup.as_ref().map(AsFd::as_fd);
     if !plan.namespaces.need_middle() {
         return match sys::clone3(flags, cgroup_fd) {
-            Ok(Side::Child) => init::live(plan, have),
+            Ok(Side::Child) => {
+                drop(handshake);
+                init::live(plan, have)
+            }
             Ok(Side::Parent(pid, fd)) => {
                 let into = cgroup_fd.map_or("", |_| " into its cgroup");
                 trace::say(Topic::Process, "clone3", format_args!("{told}{into}"), &format!("pid {pid}"));
-                Ok(Process::from_parts(pid, fd))
+                Ok((Process::from_parts(pid, fd), handshake))
             }
             Err(error) => Err(cloning(error, &told)),
         };
     }
     match sys::clone3(0, cgroup_fd) {
-        Ok(Side::Child) => middle(plan, have, flags),
+        Ok(Side::Child) => {
+            drop(handshake);
+            middle(plan, have, flags)
+        }
         Ok(Side::Parent(pid, fd)) => {
             trace::say(Topic::Process, "clone3", format_args!("a process in the middle"), &format!("pid {pid}"));
             drop(have);
@@ -250,7 +263,9 @@ fn clone(plan: InitPlan, have: Belongings, place: Option<&cgroups::Place>, hands
             match heard? {
                 // It is our child, so nobody else gets its number before we wait for it.
                 Message::Born(pid) => {
-                    Process::open(Pid::from_raw(pid))?.context("the container's first process died at birth")
+                    let process =
+                        Process::open(Pid::from_raw(pid))?.context("the container's first process died at birth")?;
+                    Ok((process, handshake))
                 }
                 other => bail!("expected a birth, heard {other:?}"),
             }

@@ -6,7 +6,8 @@
 //!    │ ◀─────────── HooksWanted ─────────── │   (only if the bundle has hooks of ours)
 //!    │ ──────────── HooksRan(pid) ────────▶ │
 //!    │ ◀───────────── Ready ─────────────── │   all is mounted, the program was found
-//!    │ ─────────────── Go ────────────────▶ │   (`run`; after `create` the fifo says it, to a runtime long gone)
+//!    │ ──────────── Kept ─────────────────▶ │   (`create`: the state is on disk; then the fifo says go, when we are gone)
+//!    │ ─────────────── Go ────────────────▶ │   (`run`)
 //!    │ ◀──────── Failed, or silence ─────── │   execve closes the socket: silence is success
 //! ```
 
@@ -32,6 +33,8 @@ pub enum Message {
     HooksRan(i32),
     /// From init: everything is ready but the program.
     Ready,
+    /// To init: others can find you now; wait for them at the fifo.
+    Kept,
     /// To init: run the program.
     Go,
     /// From init, and its last word: exit status and text.
@@ -58,6 +61,7 @@ impl Handshake {
             Message::HooksWanted => (b'h', Vec::new()),
             Message::HooksRan(pid) => (b'H', pid.to_ne_bytes().to_vec()),
             Message::Ready => (b'r', Vec::new()),
+            Message::Kept => (b'k', Vec::new()),
             Message::Go => (b'g', Vec::new()),
             Message::Failed(status, text) => (b'f', [&[*status], text.as_bytes()].concat()),
         };
@@ -89,6 +93,7 @@ impl Handshake {
             b'h' => Message::HooksWanted,
             b'H' => Message::HooksRan(number()?),
             b'r' => Message::Ready,
+            b'k' => Message::Kept,
             b'g' => Message::Go,
             b'f' => {
                 let (&status, text) = payload.split_first().context("a failure without its status")?;

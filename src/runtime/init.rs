@@ -255,6 +255,11 @@ fn wait_at(gate: &Gate, parent: &Handshake) -> Result<()> {
             other => bail!("expected to be let go, heard {other:?}"),
         },
         Gate::Fifo(fifo, _) => {
+            // Were the runtime killed before it has written down who we are, nobody could ever start or delete us.
+            match parent.hear()? {
+                Some(Message::Kept) => {}
+                other => bail!("expected to be kept, heard {other:?}"),
+            }
             let mut fifo = fifo;
             let mut byte = [0u8];
             trace::ask(Topic::Process, "read", format_args!("exec.fifo"), || {

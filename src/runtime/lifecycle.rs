@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::cgroups;
 use super::state::{State, Status, Store, owner};
 use super::{Failure, create, hooks};
 use crate::linux::process::Signal;
@@ -140,7 +141,12 @@ pub fn delete(store: &Store, id: &str, force: Force) -> Result<()> {
     let state = match store.load(id) {
         Ok(state) => state,
         Err(_) if force == Force::Yes => {
-            // Absent, or what a runtime that was killed in the middle of create has left.
+            // Absent, or what a runtime that was killed in the middle of create has left. Its first process ends by itself.
+            if let Ok(text) = std::fs::read(store.directory(id)?.join("config.json"))
+                && let Ok(spec) = serde_json::from_slice(&text)
+            {
+                cgroups::remove_unrecorded(id, &spec);
+            }
             return store.forget(id);
         }
         Err(error) => return Err(error),

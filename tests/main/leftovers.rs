@@ -34,7 +34,7 @@ pub fn find(world: &World, ids: &[String]) -> Vec<String> {
     left.extend(processes.into_iter().map(|(pid, command)| format!("process {pid}: {command}")));
     left.extend(mounts_of(world).into_iter().map(|target| format!("mount: {target}")));
     left.extend(cgroups_of(ids).into_iter().map(|path| format!("cgroup: {path}")));
-    let places = ["containers", "names"].map(|sub| world.data().join(sub));
+    let places = ["containers", "partial", "names"].map(|sub| world.data().join(sub));
     let running = [world.run_dir().join("containers"), world.run_dir().join("runtime"), world.dir.join("run/runtime")];
     for place in places.iter().chain(&running) {
         left.extend(names_in(place).into_iter().map(|name| format!("file: {}/{name}", place.display())));

@@ -34,6 +34,7 @@ mod chapters;
 mod command_line;
 mod containers;
 mod copy;
+mod crash;
 mod delegated;
 mod equivalence;
 mod harness;

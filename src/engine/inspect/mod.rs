@@ -10,7 +10,7 @@ mod config;
 use serde_json::{Map, Value, json};
 
 use super::Engine;
-use super::container::{Container, MountSource, Root, Status};
+use super::container::{Container, MountSource, Root, Status, monitor_in};
 use super::network::{ports, word};
 use super::request::{NamespaceMode, NetworkMode, PortMapping};
 use super::volume::Volume;
@@ -146,9 +146,11 @@ fn capabilities(container: &Container) -> Value {
     bounding.unwrap_or_else(|| json!([]))
 }
 
+/// The sessions that go on, of those that have a monitor.
 fn exec_ids(container: &Container) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(container.run.join("exec")) else { return Vec::new() };
-    entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+    let live = entries.flatten().filter(|entry| monitor_in(&entry.path()).is_some());
+    live.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
 fn dependencies(container: &Container) -> Vec<&str> {
