@@ -39,6 +39,7 @@ mod delegated;
 mod equivalence;
 mod harness;
 mod layering;
+mod lifecycle;
 mod listing;
 mod monitor;
 mod network;
