@@ -5,7 +5,7 @@
 //! hold the terminal's other end or record the end: a monitor of its own, for the time of the session.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
@@ -54,9 +54,12 @@ impl Engine {
         // A file without a name: nothing to clean up. Not close-on-exec, for the runtime opens it through /proc.
         let mut file = File::from(memfd_create(c"process.json", MFdFlags::empty()).context("making process.json")?);
         file.write_all(&serde_json::to_vec(json)?)?;
+        // What the runtime has to say itself stands there too, apart from what the process says and how it ends.
+        let log = File::from(memfd_create(c"runtime.log", MFdFlags::empty()).context("making the runtime's log")?);
         let program = self.runtime(&container.config.runtime)?;
         let mut command = Command::new(&program);
-        command.args(self.runtime_options(container)?).arg("exec");
+        command.args(self.runtime_options(container)?);
+        command.args(["--log", &format!("/proc/self/fd/{}", log.as_raw_fd()), "--log-format", "json", "exec"]);
         if request.preserve_fds > 0 {
             command.args(["--preserve-fds", &request.preserve_fds.to_string()]);
         }
@@ -67,7 +70,11 @@ impl Engine {
         trace::pass_on(&mut command);
         trace::say(Topic::Process, "execve", format_args!("{} exec {}", program.display(), container.short_id()), "ok");
         let status = command.status().with_context(|| format!("running the OCI runtime {}", program.display()))?;
-        Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
+        match complaint(log) {
+            // It was printed already.
+            Some(message) if !status.success() => Ok(Failure::from_runtime(&message).status()),
+            _ => Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default())),
+        }
     }
 
     fn exec_monitored(&self, container: &Container, request: &ExecRequest, json: &Value) -> Result<ExecOutcome> {
@@ -148,6 +155,17 @@ impl Engine {
         self.record(container, "exec_died", &[("containerExitCode", &record.code.to_string())]);
         std::fs::remove_dir_all(&directory).with_context(|| format!("removing {}", directory.display()))
     }
+}
+
+/// The last error in a runtime's log.
+fn complaint(mut log: File) -> Option<String> {
+    let mut text = String::new();
+    log.rewind().ok()?;
+    log.read_to_string(&mut text).ok()?;
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let errors =
+        lines.filter(|line| line["level"] == "error").filter_map(|line| Some(line["msg"].as_str()?.to_owned()));
+    errors.last()
 }
 
 /// The OCI process. Users are looked up in the container as it is now, through its own first process.

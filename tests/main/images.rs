@@ -271,23 +271,28 @@ fn busybox_layer() -> Layer {
     )
 }
 
-/// The witness, compiled unless this very source has been compiled before.
+/// The witness.
 pub fn witness_program() -> PathBuf {
     if let Some(elsewhere) = crate::setup::elsewhere() {
         return elsewhere.join("witness");
     }
-    let source = include_str!("../witness/witness.rs");
+    let flags = ["-Cpanic=abort", "-Ctarget-feature=+crt-static"];
+    compiled("witness", include_str!("../witness/witness.rs"), &flags)
+}
+
+/// A program (or library) of one file, compiled unless this very source has been compiled before.
+pub fn compiled(name: &str, source: &str, flags: &[&str]) -> PathBuf {
     let key = &digest(source.as_bytes())["sha256:".len()..][..16];
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("witness-{key}"));
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{key}"));
     if !program.exists() {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("cargo's directory for tests");
-        let (from, to) = (dir.path().join("witness.rs"), dir.path().join("witness"));
+        let (from, to) = (dir.path().join(format!("{name}.rs")), dir.path().join(name));
         fs::write(&from, source).expect("our own directory");
-        let flags =
-            ["--edition=2024", "-Copt-level=s", "-Cpanic=abort", "-Cstrip=symbols", "-Ctarget-feature=+crt-static"];
         let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-        let made = Command::new(compiler).args(flags).arg("-o").arg(&to).arg(&from).status();
-        assert!(made.is_ok_and(|status| status.success()), "compiling the witness");
+        let mut command = Command::new(compiler);
+        command.args(["--edition=2024", "-Copt-level=s", "-Cstrip=symbols"]).args(flags);
+        let made = command.arg("-o").arg(&to).arg(&from).status();
+        assert!(made.is_ok_and(|status| status.success()), "compiling {name}");
         fs::rename(&to, &program).expect("the same directory");
     }
     program

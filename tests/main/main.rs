@@ -24,6 +24,7 @@ mod images;
 mod leftovers;
 mod running;
 mod runtime;
+mod second_opinion;
 mod setup;
 mod skip;
 

@@ -16,8 +16,9 @@ use podling::linux::ipc::{SockType, reach};
 use serde_json::json;
 
 use crate::running::{until, until_exists, until_gone};
+use crate::second_opinion::other_runtime;
 use crate::setup::setup;
-use crate::world::{World, other_runtime};
+use crate::world::World;
 
 /// A container with nothing around it but its monitor.
 struct Monitored<'w> {
@@ -213,7 +214,8 @@ as_root!(what_the_runtime_refuses_is_reported_in_its_words, |world| {
     let container = Monitored::create(world, config);
     match &container.report {
         StartReport::Failed { message, status } => {
-            assert!(message.contains("executable file not found in $PATH"), "{message}");
+            // crun puts the name between "file" and "not".
+            assert!(message.contains("executable file") && message.contains("not found in $PATH"), "{message}");
             assert_ne!(*status, 0);
         }
         created @ StartReport::Created { .. } => panic!("{created:?}"),

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use crate::setup::{self, Registry};
-use crate::world::World;
+use crate::world::{Who, World};
 
 /// The image's program says which image it is: pulls it and runs it.
 fn pulls_and_runs(world: &World, name: &str) {
@@ -194,6 +194,28 @@ both!(skopeo_copies_out_of_our_store_and_into_it, |world| {
     world.program("skopeo", ["--insecure-policy", "copy", "-q", &copy, &format!("{store}:quay.io/from/skopeo:1")]).ok();
     world.podling(["rmi", image]).ok();
     assert_eq!(world.podling(["run", "--rm", "--network=none", "quay.io/from/skopeo:1", "exit", "7"]).status, 7);
+});
+
+both!(archives_go_from_us_to_skopeo_and_back, |world| {
+    let image = world.image("layers");
+    let skopeo =
+        |from: &str, to: &str| world.program("skopeo", ["--insecure-policy", "copy", "-q", from, to]).ok().len();
+    let file = |name: String| world.dir.join(name).to_str().expect("plain ASCII").to_owned();
+    // skopeo gives the directories of an oci-archive to whom the archive says: root, which a user may not do.
+    let formats: &[&str] =
+        if world.who == Who::Root { &["docker-archive", "oci-archive"] } else { &["docker-archive"] };
+    for format in formats {
+        let (ours, theirs) = (file(format!("ours-{format}.tar")), file(format!("theirs-{format}.tar")));
+        world.podling(["save", "-q", "--format", format, "-o", &ours, image]).ok();
+        let name = format!("localhost/{format}:1");
+        skopeo(&format!("{format}:{ours}"), &format!("{format}:{theirs}:{name}"));
+        world.podling(["load", "-q", "-i", &theirs]).ok();
+        assert_eq!(
+            world.podling(["run", "--rm", "--network=none", &name, "cat", "/changed"]).ok(),
+            "middle",
+            "{format}"
+        );
+    }
 });
 
 both!(the_machines_own_programs_are_an_image, |world| {

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::running::{Output, until, until_exists, until_gone};
-use crate::world::{Who, World, other_runtime};
+use crate::second_opinion::other_runtime;
+use crate::world::{Who, World};
 
 /// A bundle whose root holds the witness; `change` edits the configuration that the runtime itself suggests.
 pub fn bundle(world: &World, words: &[&str], change: impl FnOnce(&mut Value)) -> PathBuf {

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::world::{World, other_runtime};
+use crate::second_opinion::other_runtime;
+use crate::world::World;
 
 /// What system call `number` answers in a container with these flags: an errno, 0 if it was made.
 #[track_caller]

@@ -217,7 +217,7 @@ pub fn enter_private_mounts() {
         fs::set_permissions(tun, fs::Permissions::from_mode(0o666)).expect("our own node");
     }
     // crun refuses a tree of mixed cgroup versions; give it a pure one. Our own runtime takes either.
-    let pure = std::env::var_os("PODLING_TEST_CGROUP2").is_some() || crate::world::other_runtime().is_some();
+    let pure = std::env::var_os("PODLING_TEST_CGROUP2").is_some() || crate::second_opinion::other_runtime().is_some();
     if pure && !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
         // The controllers of version 1 are mounted below; detaching the whole tree takes them along.
         umount2("/sys/fs/cgroup", MntFlags::MNT_DETACH).expect("root may unmount in its own namespace");

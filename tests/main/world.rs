@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::leftovers;
 use crate::running::{Input, Output, Running};
+use crate::second_opinion::other_runtime;
 use crate::setup::{self, Setup};
 
 /// Makes two tests of one: `NAME::root` and `NAME::user`.
@@ -78,30 +79,12 @@ pub struct World {
     setup: &'static Setup,
 }
 
-/// The runtime to use instead of ours (an absolute path), if this run is a second opinion.
-pub fn other_runtime() -> Option<PathBuf> {
-    let name = std::env::var_os("PODLING_TEST_RUNTIME").filter(|name| !name.is_empty())?;
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|dir| dir.join(&name)).find(|program| program.exists());
-    Some(found.unwrap_or_else(|| panic!("{} is not installed", name.display())))
-}
-
-/// Whether root has CAP_SYS_RESOURCE, number 24: in many containers and some virtual machines it does not.
-fn may_raise_limits() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap_or("0");
-    u64::from_str_radix(effective.trim(), 16).is_ok_and(|set| set >> 24 & 1 == 1)
-}
-
 impl World {
     /// Runs a test in a new world, then checks that nothing is left of it; or skips it if nobody here can be `who`.
     pub fn of(who: Who, test: impl FnOnce(&World)) {
         let setup = setup::setup();
         if who == Who::Root && !setup.is_root {
             return crate::skip::skip("not started by root");
-        }
-        if who == Who::Root && other_runtime().is_some_and(|runtime| runtime.ends_with("crun")) && !may_raise_limits() {
-            return crate::skip::skip("crun raises RLIMIT_MEMLOCK, which root may not do here");
         }
         if setup.is_root {
             setup::enter_private_mounts();

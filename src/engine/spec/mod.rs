@@ -26,6 +26,7 @@ use super::failure::Failure;
 use super::request::{CgroupsMode, NamespaceMode, NetworkMode, Resources, Seccomp};
 use super::{CgroupManager, Engine};
 use crate::handover::INIT_ANNOTATION;
+use crate::linux::cgroup::Hierarchy;
 use crate::linux::process::Signal;
 use crate::linux::seccomp::{Circumstances, Filter, profile};
 pub use init::{Pid1, pid1};
@@ -66,7 +67,7 @@ pub fn write(engine: &Engine, container: &Container) -> Result<Value> {
         linux["uidMappings"] = uids;
         linux["gidMappings"] = gids;
     }
-    if let Some(path) = cgroups_path(engine, config) {
+    if let Some(path) = cgroups_path(engine, config)? {
         linux["cgroupsPath"] = path.into();
     }
     let security = &config.security;
@@ -187,23 +188,36 @@ fn resources(asked: &Resources) -> Value {
     all
 }
 
-/// Where its cgroup is: for systemd `slice:prefix:name`, else a path.
-fn cgroups_path(engine: &Engine, config: &ContainerConfig) -> Option<String> {
+/// Where its cgroup is: for systemd `slice:prefix:name`, else a path from the root of the hierarchy. (What a path without
+/// a slash at the beginning is below, each runtime says differently.)
+fn cgroups_path(engine: &Engine, config: &ContainerConfig) -> Result<Option<String>> {
     if config.cgroups == CgroupsMode::Disabled {
-        return None;
+        return Ok(None);
     }
     match engine.cgroup_manager() {
-        CgroupManager::Disabled => None,
+        CgroupManager::Disabled => Ok(None),
         CgroupManager::Systemd => {
             let slice = if engine.rootless() { "user.slice" } else { "machine.slice" };
             let slice = config.cgroup_parent.as_deref().unwrap_or(slice);
-            Some(format!("{slice}:podling:{}", config.id))
+            Ok(Some(format!("{slice}:podling:{}", config.id)))
         }
         CgroupManager::Cgroupfs => {
-            // Without root only a path below the caller's own group can be made: a relative one.
-            let default = if engine.rootless() { "podling-" } else { "/podling/" };
-            let parent = config.cgroup_parent.as_ref().map(|parent| format!("{}/", parent.trim_end_matches('/')));
-            Some(format!("{}{}", parent.as_deref().unwrap_or(default), config.id))
+            let parent = config.cgroup_parent.as_deref().map(Path::new);
+            let group = match (parent, Hierarchy::find()) {
+                (Some(parent), Some(hierarchy)) => hierarchy.own_division()?.join(parent).join(config.id.as_str()),
+                (Some(parent), None) => Path::new("/").join(parent).join(config.id.as_str()),
+                (None, _) if !engine.rootless() => Path::new("/podling").join(config.id.as_str()),
+                (None, Some(hierarchy)) => {
+                    let own = hierarchy.own_division()?;
+                    // Told of no group, a runtime knows that it may do without one.
+                    if !hierarchy.may_divide(&own) {
+                        return Ok(None);
+                    }
+                    own.join(format!("podling-{}", config.id))
+                }
+                (None, None) => return Ok(None),
+            };
+            Ok(Some(group.to_string_lossy().into_owned()))
         }
     }
 }

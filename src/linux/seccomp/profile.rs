@@ -14,9 +14,15 @@
 //! * `ENOSYS` for clone3 too, though we know it well: its flags lie behind a pointer, where a filter cannot look. Told
 //!   that it does not exist, the C library uses clone, whose flags are an argument.
 //!
-//! The subtlety is the upper half of an argument. Where the kernel takes an `int`, it throws away the upper 32 bits; a
-//! filter sees all 64. "Allow socket unless the family is 40" lets family 0x1_0000_0028 pass, and the kernel then makes
-//! it 40. So what is refused by value is compared under a mask, and what is allowed by value is compared whole.
+//! Two subtleties. Where the kernel takes an `int`, it throws away the upper 32 bits of an argument; a filter sees all 64.
+//! "Allow socket unless the family is 40" lets family 0x1_0000_0028 pass, and the kernel then makes it 40. So an `int` is
+//! compared under a mask.
+//!
+//! And no call fits two rules with different answers. To podling-runtime the first that fits would answer; runc and crun
+//! hand the rules to libseccomp, which knows no first, lets a rule without conditions win over all others of its call, and
+//! is not told of rules that answer as the default does. A test holds every pair of rules against this.
+
+use std::collections::BTreeSet;
 
 use libc::{EAFNOSUPPORT, EINVAL, ENOSYS, EPERM};
 
@@ -108,17 +114,19 @@ const OPENED: [(&str, &str); 14] = [
 /// Refused to all with EPERM: keys are not kept apart by any namespace; the others are relics, or handles that are good
 /// for attacks on the kernel and for little else.
 const REFUSED: &str = "_sysctl add_key bdflush get_kernel_syms kexec_file_load kexec_load keyctl nfsservctl oldfstat
-    oldlstat oldolduname oldstat olduname personality request_key sgetmask socket ssetmask swapoff swapon sysfs uselib
+    oldlstat oldolduname oldstat olduname request_key sgetmask ssetmask swapoff swapon sysfs uselib
     userfaultfd ustat vm86 vm86old vmsplice";
 
 /// The flags of clone(2) that make a namespace, but for `CLONE_NEWTIME`, which clone cannot say.
-const NEW_NAMESPACES: u64 = (libc::CLONE_NEWNS
-    | libc::CLONE_NEWCGROUP
-    | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUSER
-    | libc::CLONE_NEWPID
-    | libc::CLONE_NEWNET) as u64;
+const NEW_NAMESPACES: [u64; 7] = [
+    libc::CLONE_NEWNS as u64,
+    libc::CLONE_NEWCGROUP as u64,
+    libc::CLONE_NEWUTS as u64,
+    libc::CLONE_NEWIPC as u64,
+    libc::CLONE_NEWUSER as u64,
+    libc::CLONE_NEWPID as u64,
+    libc::CLONE_NEWNET as u64,
+];
 
 /// Execution domains that are only another uname or another address layout, and the question which one it is.
 const PERSONALITIES: [u64; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
@@ -132,42 +140,35 @@ pub fn profile(capabilities: u64) -> Filter {
         capabilities & bit != 0
     };
     let mut rules = Vec::new();
-    let mut rule = |calls: &str, action, conditions: &[Condition]| {
-        let syscalls = calls.split_whitespace().map(Into::into).collect();
+    let mut rule = |calls: &[&str], action, conditions: &[Condition]| {
+        let syscalls = calls.iter().map(|&name| name.into()).collect();
         rules.push(Rule { syscalls, action, conditions: conditions.to_vec() });
     };
 
     for calls in ALLOWED {
-        rule(calls, Action::Allow, &[]);
+        rule(&words(calls), Action::Allow, &[]);
     }
-    // All that is opened before anything is refused: the first rule that fits answers, and some have two keys.
-    for (_, calls) in OPENED.iter().filter(|(key, _)| holds(key)) {
-        rule(calls, Action::Allow, &[]);
-    }
+    let opened: BTreeSet<&str> =
+        OPENED.iter().filter(|(key, _)| holds(key)).flat_map(|(_, calls)| words(calls)).collect();
+    rule(&Vec::from_iter(opened.iter().copied()), Action::Allow, &[]);
 
     // Making threads and processes is for all, making namespaces is not.
-    rule("clone", Action::Allow, &[masked(0, NEW_NAMESPACES, 0)]);
-    rule("clone3", Action::Errno(ENOSYS as u16), &[]);
+    if !opened.contains("clone") {
+        rule(&["clone"], Action::Allow, &[masked(0, NEW_NAMESPACES.iter().sum(), 0)]);
+        for flag in NEW_NAMESPACES {
+            rule(&["clone"], NOT_PERMITTED, &[masked(0, flag, flag)]);
+        }
+    }
     for value in PERSONALITIES {
-        rule("personality", Action::Allow, &[Condition { argument: 0, operator: Operator::Equal, value }]);
+        rule(&["personality"], Action::Allow, &[Condition { argument: 0, operator: Operator::Equal, value }]);
     }
+    sockets(holds("CAP_AUDIT_WRITE"), |action, conditions| rule(&["socket"], action, conditions));
 
-    // A virtual machine's line to its host, and the kernel's cryptography: neither is kept apart by a namespace. The
-    // errno is that of a kernel without them, which programs are ready for.
-    for family in [libc::AF_VSOCK, libc::AF_ALG] {
-        rule("socket", Action::Errno(EAFNOSUPPORT as u16), &[int(0, family)]);
-    }
-    if !holds("CAP_AUDIT_WRITE") {
-        // sshd, su and sudo take EPERM here for a fault and give up; EINVAL tells them that there is no audit.
-        let audit = [int(0, libc::AF_NETLINK), int(2, libc::NETLINK_AUDIT)];
-        rule("socket", Action::Errno(EINVAL as u16), &audit);
-    }
-    rule("socket", Action::Allow, &[]);
-
-    for (_, calls) in OPENED {
-        rule(calls, NOT_PERMITTED, &[]);
-    }
-    rule(REFUSED, NOT_PERMITTED, &[]);
+    let closed: BTreeSet<&str> = OPENED.iter().flat_map(|(_, calls)| words(calls)).chain(words(REFUSED)).collect();
+    let has_rules_of_its_own = BTreeSet::from(["clone", "clone3"]);
+    let closed: Vec<&str> =
+        closed.into_iter().filter(|name| !opened.contains(name) && !has_rules_of_its_own.contains(name)).collect();
+    rule(&closed, NOT_PERMITTED, &[]);
 
     Filter {
         default_action: Action::Errno(ENOSYS as u16),
@@ -176,6 +177,38 @@ pub fn profile(capabilities: u64) -> Filter {
         // A program under a filter is not for that reason more open to Spectre; the costly mitigation stays its choice.
         flags: libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
     }
+}
+
+/// A virtual machine's line to its host, and the kernel's cryptography: neither is kept apart by a namespace. The errno is
+/// that of a kernel without them, which programs are ready for.
+const CLOSED_FAMILIES: [i32; 2] = [libc::AF_VSOCK, libc::AF_ALG];
+
+/// The families of sockets there are (`AF_MAX`, linux/socket.h), and the protocols that netlink has room for
+/// (`MAX_LINKS`, linux/netlink.h).
+const FAMILIES: i32 = 46;
+const NETLINK_PROTOCOLS: i32 = 32;
+
+/// The rules for socket(2). What is allowed is listed, value by value: "all but these" would fit what is refused, too.
+fn sockets(audit: bool, mut rule: impl FnMut(Action, &[Condition])) {
+    for family in 0..FAMILIES {
+        let is_refused = CLOSED_FAMILIES.contains(&family);
+        let answer = if is_refused { Action::Errno(EAFNOSUPPORT as u16) } else { Action::Allow };
+        if family != libc::AF_NETLINK || audit {
+            rule(answer, &[int(0, family)]);
+        }
+    }
+    if !audit {
+        for protocol in 0..NETLINK_PROTOCOLS {
+            // sshd, su and sudo take EPERM here for a fault and give up; EINVAL tells them that there is no audit.
+            let is_audit = protocol == libc::NETLINK_AUDIT;
+            let answer = if is_audit { Action::Errno(EINVAL as u16) } else { Action::Allow };
+            rule(answer, &[int(0, libc::AF_NETLINK), int(2, protocol)]);
+        }
+    }
+}
+
+fn words(text: &'static str) -> Vec<&'static str> {
+    text.split_whitespace().collect()
 }
 
 fn masked(argument: u8, mask: u64, value: u64) -> Condition {
