@@ -289,7 +289,7 @@ both!(an_init_reaps_orphans_passes_signals_on_and_tells_nothing_of_the_host, |wo
     world.spawn(["logs", "-f", "a"]).expect("up");
     let words = world.podling(["exec", "a", "cat", "/proc/1/cmdline"]).ok().to_owned();
     assert!(words.contains("podling-init") && !words.contains("bundle") && !words.contains("--root"), "{words}");
-    if crate::world::other_runtime().is_none() {
+    if second_opinion::other_runtime().is_none() {
         world.podling(["exec", "a", "cat", "/proc/1/environ"]).fails(1);
     }
     world.podling(["stop", "a"]).ok();
