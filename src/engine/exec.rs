@@ -163,9 +163,9 @@ fn complaint(mut log: File) -> Option<String> {
     log.rewind().ok()?;
     log.read_to_string(&mut text).ok()?;
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let errors =
+    let mut errors =
         lines.filter(|line| line["level"] == "error").filter_map(|line| Some(line["msg"].as_str()?.to_owned()));
-    errors.last()
+    errors.next_back()
 }
 
 /// The OCI process. Users are looked up in the container as it is now, through its own first process.

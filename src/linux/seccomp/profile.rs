@@ -150,7 +150,7 @@ pub fn profile(capabilities: u64) -> Filter {
     }
     let opened: BTreeSet<&str> =
         OPENED.iter().filter(|(key, _)| holds(key)).flat_map(|(_, calls)| words(calls)).collect();
-    rule(&Vec::from_iter(opened.iter().copied()), Action::Allow, &[]);
+    rule(&opened.iter().copied().collect::<Vec<_>>(), Action::Allow, &[]);
 
     // Making threads and processes is for all, making namespaces is not.
     if !opened.contains("clone") {
