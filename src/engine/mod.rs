@@ -58,6 +58,7 @@ use nix::unistd::{geteuid, getuid};
 use self::container::Container;
 use self::failure::Failure;
 use self::store::{Paths, make_private};
+use crate::linux::cgroup::systemd::Instance;
 
 /// Who makes a container's cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,13 +206,11 @@ impl Engine {
         if let Some(asked) = self.options.cgroup_manager {
             return asked;
         }
-        let systemd = Path::new("/run/systemd/system").exists()
-            && match self.owner {
-                Owner::Root => true,
-                // The user's own systemd listens on his bus.
-                Owner::User { uid, .. } => Path::new(&format!("/run/user/{uid}/bus")).exists(),
-            };
-        if systemd { CgroupManager::Systemd } else { CgroupManager::Cgroupfs }
+        let systemd = match self.owner {
+            Owner::Root => Instance::System,
+            Owner::User { .. } => Instance::User,
+        };
+        if systemd.runs() { CgroupManager::Systemd } else { CgroupManager::Cgroupfs }
     }
 
     /// The monitor's program: `--monitor`, else `$PODLING_MONITOR`, else ours.

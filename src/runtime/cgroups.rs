@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::Pid;
 use oci_spec::runtime::{LinuxResources, Spec};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -24,7 +24,6 @@ use super::plan::resources;
 use crate::linux::cgroup::devices::Rule;
 use crate::linux::cgroup::systemd::{Instance, Scope, Systemd};
 use crate::linux::cgroup::{Cgroup, Hierarchy, Limit, Resources, Stats};
-use crate::linux::idmap;
 use crate::linux::process::{Process, Signal};
 use crate::trace::{self, Topic};
 
@@ -71,12 +70,7 @@ pub struct Asked {
 
 /// Root, and not only of a user namespace.
 fn is_root() -> Result<bool> {
-    Ok(geteuid().is_root() && idmap::is_initial(&idmap::current(idmap::Kind::Uid)?))
-}
-
-/// The systemd that is ours to ask.
-fn instance() -> Result<Instance> {
-    Ok(if is_root()? { Instance::System } else { Instance::User })
+    Ok(Instance::own()? == Instance::System)
 }
 
 /// Makes the container's cgroup, or gets ready to. All that can be wrong with the bundle's wishes is found here.
@@ -96,7 +90,7 @@ pub fn prepare(id: &str, spec: &Spec, manager: Manager) -> Result<Option<Prepare
         (_, Some(hierarchy)) => hierarchy,
     };
     if manager == Manager::Systemd {
-        let instance = instance()?;
+        let instance = Instance::own()?;
         let (slice, unit) = unit(&wanted.to_string_lossy(), id, instance)?;
         let systemd = Systemd::connect(instance)?;
         let description = format!("container {id}");
@@ -254,7 +248,7 @@ impl Place {
     /// has no group above it in common with this one where we may write. systemd may.
     pub fn adopt(&self, pid: Pid) -> Result<()> {
         match &self.unit {
-            Some(unit) => Systemd::connect(instance()?)?.attach(unit, pid),
+            Some(unit) => Systemd::connect(Instance::own()?)?.attach(unit, pid),
             None => self.group()?.add(pid),
         }
     }
@@ -302,7 +296,7 @@ impl Place {
         // systemd's groups are systemd's to remove: it would not notice that one is gone, and keep its unit for ever.
         // The scope may have ended by itself with its last process.
         if let Some(unit) = &self.unit
-            && let Ok(mut systemd) = Systemd::connect(instance()?)
+            && let Ok(mut systemd) = Systemd::connect(Instance::own()?)
         {
             systemd.stop(unit)?;
         }
@@ -321,7 +315,7 @@ impl Place {
             refuse_below_usage(bound, &self.group()?.stats())?;
         }
         if let Some(unit) = &self.unit {
-            Systemd::connect(instance()?)?.update(unit, &limits)?;
+            Systemd::connect(Instance::own()?)?.update(unit, &limits)?;
         }
         self.group()?.set(&limits)
     }

@@ -10,6 +10,7 @@ use nix::unistd::{User, getuid};
 
 use super::Finding;
 use crate::engine::{Engine, Owner, in_path};
+use crate::linux::cgroup::systemd::Instance;
 use crate::linux::idmap::{self, Kind};
 
 fn user_name() -> String {
@@ -114,8 +115,7 @@ pub fn session(engine: &Engine) -> Finding {
         );
     }
     let Owner::User { .. } = engine.owner else { return Finding::good(SUBJECT, "the init system") };
-    let run = std::env::var_os("XDG_RUNTIME_DIR").unwrap_or_default();
-    if !Path::new(&run).join("systemd/private").exists() {
+    if !Instance::User.runs() {
         return Finding::limited(
             SUBJECT,
             "no session of yours",

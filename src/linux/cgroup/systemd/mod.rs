@@ -13,53 +13,20 @@
 //! systemd's private socket (the one that systemctl uses) sends that signal to all who are connected; a message bus only
 //! to those who have asked for it, and so we ask there first.
 
-use std::path::{Path, PathBuf};
-
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::unistd::Pid;
 
+use self::instance::Door;
+pub use self::instance::Instance;
 use super::{Cgroup, Hierarchy, Limit, Resources};
-use crate::linux::dbus::{Body, Connection, Message, Refusal, Variant};
+use crate::linux::dbus::{Address, Body, Connection, Message, Refusal, Variant};
 use crate::trace::{self, Topic};
+
+mod instance;
 
 const DESTINATION: &str = "org.freedesktop.systemd1";
 const OBJECT: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
-
-/// Which systemd.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Instance {
-    /// Pid 1, root's.
-    System,
-    /// A user's own.
-    User,
-}
-
-impl Instance {
-    /// Where it listens itself, and where the message bus does.
-    fn sockets(self) -> [PathBuf; 2] {
-        match self {
-            Self::System => ["/run/systemd/private".into(), "/run/dbus/system_bus_socket".into()],
-            Self::User => {
-                let directory = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(PathBuf::new, PathBuf::from);
-                [directory.join("systemd/private"), directory.join("bus")]
-            }
-        }
-    }
-
-    /// Whether it seems to run here.
-    pub fn runs(self) -> bool {
-        Path::new("/run/systemd/system").is_dir() && self.sockets().iter().any(|socket| socket.exists())
-    }
-
-    /// Its slice for processes that nobody placed elsewhere.
-    pub fn default_slice(self) -> &'static str {
-        match self {
-            Self::System => "system.slice",
-            Self::User => "user.slice",
-        }
-    }
-}
 
 /// A connection to one systemd.
 #[derive(Debug)]
@@ -85,23 +52,31 @@ pub struct Scope<'a> {
 impl Systemd {
     /// Connects.
     pub fn connect(instance: Instance) -> Result<Self> {
-        let [private, bus] = instance.sockets();
-        let context = || match instance {
+        let mut answer = Err(anyhow!("no socket is known"));
+        for door in instance.doors() {
+            answer = match door {
+                Door::Private(address) => Connection::open(&address).map(|connection| Self { connection }),
+                Door::Bus(address) => Self::meet_on(&address),
+            };
+            if answer.is_ok() {
+                break;
+            }
+        }
+        answer.context(match instance {
             Instance::System => "reaching systemd",
             Instance::User => "reaching the user's systemd (is there a login session, or lingering?)",
-        };
-        if let Ok(connection) = Connection::open(&private) {
-            return Ok(Self { connection });
-        }
-        let mut connection = Connection::open(&bus).with_context(context)?;
+        })
+    }
+
+    /// On a bus there is no systemd for sure: it may be one that somebody started apart (dbus-run-session).
+    fn meet_on(bus: &Address) -> Result<Self> {
+        let mut connection = Connection::open(bus)?;
         let this = "org.freedesktop.DBus";
         let rule = format!("type='signal',interface='{MANAGER}',member='JobRemoved'");
-        connection.call(this, "/org/freedesktop/DBus", this, "Hello", Body::default()).with_context(context)?;
-        connection
-            .call(this, "/org/freedesktop/DBus", this, "AddMatch", Body::default().text(&rule))
-            .with_context(context)?;
+        connection.call(this, "/org/freedesktop/DBus", this, "Hello", Body::default())?;
+        connection.call(this, "/org/freedesktop/DBus", this, "AddMatch", Body::default().text(&rule))?;
         let mut systemd = Self { connection };
-        systemd.call("Subscribe", Body::default()).with_context(context)?;
+        systemd.call("Subscribe", Body::default()).with_context(|| format!("asking on the bus {bus}"))?;
         Ok(systemd)
     }
 

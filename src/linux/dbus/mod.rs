@@ -1,9 +1,9 @@
 //! Enough of D-Bus to ask systemd for something: one call, its answer, the signals that come between.
 //!
-//! A message is a header and a body in one binary format: numbers at addresses that are multiples of their size, strings
-//! with a length before and a zero after, arrays with their length in bytes before; a signature (`sa(sv)`) tells the
-//! reader what follows. That is all a client needs. We write it ourselves, since the libraries bring threads or an
-//! executor along, which podling-runtime must not have, or say the wrong user.
+//! A message is a header and a body in one binary format (`wire`): numbers at addresses that are multiples of their size,
+//! strings with a length before and a zero after, arrays with their length in bytes before; a signature (`sa(sv)`) tells
+//! the reader what follows. That, and where to connect (`address`), is all a client needs. We write it ourselves, since the
+//! libraries bring threads or an executor along, which podling-runtime must not have, or say the wrong user.
 //!
 //! The subtlety is that user. A client says who it is, and the other side compares that with what the kernel says of the
 //! socket. Inside a user namespace we believe to be root, and the kernel tells the other side our uid outside. So we
@@ -13,94 +13,22 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+
+pub use self::address::Address;
+pub use self::wire::{Body, Reader, Variant};
+use self::wire::{pad, put_array, put_number, put_signature, put_text};
+
+mod address;
+mod wire;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The longest message we are willing to read; systemd's answers are far shorter.
 const LONGEST: usize = 1 << 20;
-
-/// A value in a property list (a "variant": it carries its own signature).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Variant {
-    /// `s`
-    Text(String),
-    /// `b`
-    Bool(bool),
-    /// `t`
-    Number(u64),
-    /// `au`
-    Numbers(Vec<u32>),
-    /// `ay`
-    Bytes(Vec<u8>),
-}
-
-impl Variant {
-    fn signature(&self) -> &'static str {
-        match self {
-            Self::Text(_) => "s",
-            Self::Bool(_) => "b",
-            Self::Number(_) => "t",
-            Self::Numbers(_) => "au",
-            Self::Bytes(_) => "ay",
-        }
-    }
-}
-
-/// The arguments of a call, as they are put together.
-#[derive(Debug, Default)]
-pub struct Body {
-    signature: String,
-    bytes: Vec<u8>,
-}
-
-impl Body {
-    /// Adds a string.
-    pub fn text(mut self, text: &str) -> Self {
-        self.signature.push('s');
-        put_text(&mut self.bytes, text);
-        self
-    }
-
-    /// Adds a truth value.
-    pub fn flag(mut self, flag: bool) -> Self {
-        self.signature.push('b');
-        put_number(&mut self.bytes, u32::from(flag));
-        self
-    }
-
-    /// Adds a list of numbers.
-    pub fn numbers(mut self, numbers: &[u32]) -> Self {
-        self.signature.push_str("au");
-        put_numbers(&mut self.bytes, numbers);
-        self
-    }
-
-    /// Adds a list of names and values.
-    pub fn properties(mut self, properties: &[(&str, Variant)]) -> Self {
-        self.signature.push_str("a(sv)");
-        put_array(&mut self.bytes, 8, |bytes| {
-            for (name, value) in properties {
-                pad(bytes, 8);
-                put_text(bytes, name);
-                put_variant(bytes, value);
-            }
-        });
-        self
-    }
-
-    /// Adds an empty list whose elements would be of this type, a structure.
-    pub fn nothing(mut self, element: &str) -> Self {
-        self.signature.push('a');
-        self.signature.push_str(element);
-        put_array(&mut self.bytes, 8, |_| ());
-        self
-    }
-}
 
 /// An answer or a signal.
 #[derive(Debug)]
@@ -122,7 +50,7 @@ const SIGNAL: u8 = 4;
 impl Message {
     /// Reads the body from its beginning.
     pub fn reader(&self) -> Reader<'_> {
-        Reader { bytes: &self.body, at: 0 }
+        Reader::new(&self.body)
     }
 }
 
@@ -153,13 +81,13 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to the socket at `path` and says that we are who the kernel says we are.
-    pub fn open(path: &Path) -> Result<Self> {
-        let stream = UnixStream::connect(path).with_context(|| format!("connecting to {}", path.display()))?;
+    /// Connects and says that we are who the kernel says we are.
+    pub fn open(address: &Address) -> Result<Self> {
+        let stream = address.connect().with_context(|| format!("connecting to {address}"))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let mut connection = Self { stream, serial: 0, signals: Vec::new() };
-        connection.authenticate().with_context(|| format!("introducing ourselves at {}", path.display()))?;
+        connection.authenticate().with_context(|| format!("introducing ourselves at {address}"))?;
         Ok(connection)
     }
 
@@ -266,8 +194,8 @@ impl Connection {
         let body = rest.split_off(fields_padded);
 
         let mut message = Message { kind: head[1], reply_to: 0, member: String::new(), error: String::new(), body };
-        let mut fields = Reader { bytes: &rest[..fields_length], at: 0 };
-        while fields.at < fields_length {
+        let mut fields = Reader::new(&rest[..fields_length]);
+        while !fields.at_end() {
             fields.align(8);
             let field = fields.byte()?;
             let signature = fields.signature()?;
@@ -282,107 +210,6 @@ impl Connection {
             }
         }
         Ok(message)
-    }
-}
-
-/// Reads values one after the other. The caller knows their types.
-#[derive(Debug)]
-pub struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl Reader<'_> {
-    fn align(&mut self, to: usize) {
-        self.at = self.at.next_multiple_of(to);
-    }
-
-    fn take(&mut self, length: usize) -> Result<&[u8]> {
-        let end = self.at.checked_add(length).filter(|&end| end <= self.bytes.len());
-        let Some(end) = end else { bail!("a message that ends too early") };
-        let taken = &self.bytes[self.at..end];
-        self.at = end;
-        Ok(taken)
-    }
-
-    fn byte(&mut self) -> Result<u8> {
-        Ok(self.take(1)?[0])
-    }
-
-    /// A `u`.
-    pub fn number(&mut self) -> Result<u32> {
-        self.align(4);
-        let bytes = self.take(4)?;
-        Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-    }
-
-    /// An `s` or `o`.
-    pub fn text(&mut self) -> Result<String> {
-        let length = self.number()? as usize;
-        let text = String::from_utf8_lossy(self.take(length)?).into_owned();
-        self.take(1)?;
-        Ok(text)
-    }
-
-    fn signature(&mut self) -> Result<String> {
-        let length = usize::from(self.byte()?);
-        let text = String::from_utf8_lossy(self.take(length)?).into_owned();
-        self.take(1)?;
-        Ok(text)
-    }
-}
-
-fn pad(bytes: &mut Vec<u8>, to: usize) {
-    bytes.resize(bytes.len().next_multiple_of(to), 0);
-}
-
-fn put_number(bytes: &mut Vec<u8>, number: u32) {
-    pad(bytes, 4);
-    bytes.extend(number.to_le_bytes());
-}
-
-fn put_text(bytes: &mut Vec<u8>, text: &str) {
-    put_number(bytes, text.len() as u32);
-    bytes.extend(text.as_bytes());
-    bytes.push(0);
-}
-
-fn put_signature(bytes: &mut Vec<u8>, signature: &str) {
-    bytes.push(signature.len() as u8);
-    bytes.extend(signature.as_bytes());
-    bytes.push(0);
-}
-
-/// An array whose elements are aligned to `alignment`. Its length counts neither itself nor the padding that follows it.
-fn put_array(bytes: &mut Vec<u8>, alignment: usize, elements: impl FnOnce(&mut Vec<u8>)) {
-    put_number(bytes, 0);
-    let length_at = bytes.len() - 4;
-    pad(bytes, alignment);
-    let begin = bytes.len();
-    elements(bytes);
-    let length = (bytes.len() - begin) as u32;
-    bytes[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
-}
-
-fn put_numbers(bytes: &mut Vec<u8>, numbers: &[u32]) {
-    put_array(bytes, 4, |bytes| {
-        for number in numbers {
-            put_number(bytes, *number);
-        }
-    });
-}
-
-fn put_variant(bytes: &mut Vec<u8>, value: &Variant) {
-    put_signature(bytes, value.signature());
-    match value {
-        Variant::Text(text) => put_text(bytes, text),
-        Variant::Bool(flag) => put_number(bytes, u32::from(*flag)),
-        Variant::Number(number) => {
-            pad(bytes, 8);
-            bytes.extend(number.to_le_bytes());
-        }
-        Variant::Numbers(numbers) => put_numbers(bytes, numbers),
-        Variant::Bytes(all) => put_array(bytes, 1, |bytes| bytes.extend(all)),
     }
 }
 
@@ -438,19 +265,6 @@ mod tests {
         let error = ours.call("a.b", "/a", "a.b", "Stop", Body::default()).expect_err("refused");
         let refusal = error.downcast_ref::<Refusal>().expect("a refusal");
         assert_eq!((refusal.name.as_str(), refusal.text.as_str()), ("systemd1.NoSuchUnit", "Unit x not loaded."));
-    }
-
-    #[test]
-    fn a_body_is_laid_out_as_the_specification_says() {
-        let body = Body::default().text("ab").properties(&[("T", Variant::Number(7))]);
-        assert_eq!(body.signature, "sa(sv)");
-        let expected = [
-            2, 0, 0, 0, b'a', b'b', 0, 0, // "ab", padded
-            24, 0, 0, 0, 0, 0, 0, 0, // the array's length, and padding to its first element
-            1, 0, 0, 0, b'T', 0, 1, b't', 0, 0, 0, 0, 0, 0, 0, 0, // "T", the signature "t", padding
-            7, 0, 0, 0, 0, 0, 0, 0,
-        ];
-        assert_eq!(body.bytes, expected);
     }
 
     #[test]
