@@ -19,7 +19,7 @@
 //! ```
 //!
 //! **A module names only modules in lower rows.** Engine, monitor and runtime meet only where processes meet: a file you
-//! can `cat`, a descriptor you can see in /proc, an exit status. `tests/layering.rs` reads every `use` and holds us to it.
+//! can `cat`, a descriptor you can see in /proc, an exit status. `tests/main/layering.rs` reads every `use` and holds us to it.
 //!
 //! Nouns follow rows: rows 1 and 2 speak of descriptors, paths, pids, flags; only row 3 knows what a container is. So a
 //! chapter of the book can use a mechanism with no engine in sight.

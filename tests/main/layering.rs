@@ -9,8 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of one row that may be named from beside after all, in this direction only: the narration owns a descriptor it
-/// inherited, and the owners of an image's files are compared with the kernel's id maps.
-const BESIDE: [(&str, &str); 2] = [("trace", "sys"), ("image", "linux")];
+/// inherited.
+const BESIDE: [(&str, &str); 1] = [("trace", "sys")];
 
 /// A word of Rust (an identifier, `::`, or one other character) and its line.
 #[derive(Debug, PartialEq)]

@@ -23,7 +23,7 @@ both!(an_ordinary_container_makes_no_namespaces_mounts_keys_or_programs_for_the_
     // Each with arguments that would fail in another way, or do no harm, if the call were let through.
     for (name, number, arguments) in [
         ("unshare", libc::SYS_unshare, &[NEWUSER][..]),
-        ("clone", libc::SYS_clone, &[NEWUSER | 17]),
+        ("clone", libc::SYS_clone, &[NEWUSER | libc::SIGCHLD as u64]),
         ("setns", libc::SYS_setns, &[99]),
         ("mount", libc::SYS_mount, &[]),
         ("fsopen", libc::SYS_fsopen, &[]),
