@@ -42,6 +42,7 @@ impl ImageFlags {
 pub struct Platform {
     /// System of the image: OS/ARCH[/VARIANT]
     #[arg(long, value_name = "PLATFORM", value_parser = platform, conflicts_with_all = ["arch", "os", "variant"])]
+    #[expect(clippy::struct_field_names, reason = "the flag's name is Podman's")]
     platform: Option<String>,
     /// Architecture of the image
     #[arg(long, value_name = "ARCH")]

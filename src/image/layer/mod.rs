@@ -248,7 +248,7 @@ impl Layers {
             }
             Err(error) => {
                 // What cannot be removed now is removed by whoever unpacks this layer next.
-                let _ = self.discard(&temporary);
+                let _ = discard(&temporary);
                 Err(error)
             }
         }
@@ -275,7 +275,7 @@ impl Layers {
                 continue;
             }
             // Left by a crash, perhaps; and so may be a layer that cannot be believed.
-            self.discard(&self.path(chain_id))?;
+            discard(&self.path(chain_id))?;
             for name in names(lock.try_clone()?.into())? {
                 remove_all(std::os::fd::AsFd::as_fd(&*lock), &name)?;
             }
@@ -285,11 +285,6 @@ impl Layers {
         }
     }
 
-    fn discard(&self, directory: &Path) -> Result<()> {
-        let parent = File::open(directory.parent().context("has a parent")?)?;
-        remove_all(std::os::fd::AsFd::as_fd(&parent), directory.file_name().context("has a name")?)
-    }
-
     /// Removes layers that are not in `keep`, also shifted ones, and what crashes left. `None`: containers are being
     /// created just now.
     pub fn remove_unused(&self, keep: &HashSet<Digest>) -> Result<Option<u64>> {
@@ -297,7 +292,7 @@ impl Layers {
         // The shifted ones first: without the original they are nothing.
         for way in self.stores()?.into_iter().skip(1) {
             if way.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY)) {
-                self.discard(&way)?;
+                discard(&way)?;
                 continue;
             }
             Self { dir: way.clone(), lock: self.lock.clone() }.remove_from(keep)?;
@@ -321,7 +316,7 @@ impl Layers {
                     // First out of the way: half a layer must never have a layer's name.
                     let aside = self.dir.join(format!("{REMOVED}{name}"));
                     fs::rename(entry.path(), &aside)?;
-                    self.discard(&aside)?;
+                    discard(&aside)?;
                     removed += 1;
                 }
                 Err(_) if name.starts_with(DOUBTED) => {
@@ -330,7 +325,7 @@ impl Layers {
                         fs::remove_file(entry.path())?;
                     }
                 }
-                Err(_) if name.starts_with(TEMPORARY) || name.starts_with(REMOVED) => self.discard(&entry.path())?,
+                Err(_) if name.starts_with(TEMPORARY) || name.starts_with(REMOVED) => discard(&entry.path())?,
                 Err(_) => {}
             }
         }
@@ -382,6 +377,11 @@ pub(super) fn in_threads<T: Sync>(threads: usize, items: &[T], work: impl Fn(&T)
         Ok(Some(error)) => Err(error),
         Err(_) => bail!("{}", Errno::ECANCELED),
     }
+}
+
+fn discard(directory: &Path) -> Result<()> {
+    let parent = File::open(directory.parent().context("has a parent")?)?;
+    remove_all(std::os::fd::AsFd::as_fd(&parent), directory.file_name().context("has a name")?)
 }
 
 #[cfg(test)]
