@@ -1,16 +1,17 @@
 //! Who is measured: runtimes (with the bare system calls among them) and engines.
 
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
 
 use crate::measure::Named;
 use crate::stage::Stage;
-use crate::{bare, succeed};
+use crate::{bare, is_installed, skip, succeed};
 
 /// An OCI runtime, or none at all.
+#[derive(Clone)]
 pub struct Runtime {
     name: &'static str,
     /// `None`: the bare system calls.
@@ -29,51 +30,55 @@ impl Named for Runtime {
 const NO_CGROUP: &[&str] = &["--cgroup-manager", "disabled"];
 
 impl Runtime {
-    /// The OCI runtimes; ours first.
-    pub fn oci(stage: &Stage) -> Vec<Self> {
-        let ours = || Some(stage.programs.join("podling-runtime"));
-        let mut all = vec![
-            Self { name: "podling-runtime", program: ours(), options: &[] },
-            Self { name: "runc", program: Some("runc".into()), options: &[] },
-        ];
-        let crun = Self { name: "crun", program: Some("crun".into()), options: &[] };
-        if crun.run(stage).is_ok() {
-            all.insert(1, crun);
-        } else {
-            all.push(Self { name: "podling-runtime, no cgroup", program: ours(), options: NO_CGROUP });
-            all.push(Self { name: "crun, no cgroup", options: NO_CGROUP, ..crun });
+    /// The OCI runtimes that can run `bundle` here; ours first.
+    pub fn oci(stage: &Stage, bundle: &Path) -> Vec<Self> {
+        let ours =
+            Self { name: "podling-runtime", program: Some(stage.programs.join("podling-runtime")), options: &[] };
+        let mut all = vec![ours.clone()];
+        for name in ["crun", "runc"] {
+            let peer = Self { name, program: Some(name.into()), options: &[] };
+            if !is_installed(name) {
+                skip(name, "not installed");
+            } else if let Err(error) = peer.run(stage, bundle) {
+                if name == "crun" && (Self { options: NO_CGROUP, ..peer.clone() }).run(stage, bundle).is_ok() {
+                    all.push(Self { name: "podling-runtime, no cgroup", options: NO_CGROUP, ..ours.clone() });
+                    all.push(Self { name: "crun, no cgroup", options: NO_CGROUP, ..peer });
+                } else {
+                    skip(name, &format!("{error:#}"));
+                }
+            } else {
+                all.push(peer);
+            }
         }
         all
     }
 
-    /// … and the bare system calls.
-    pub fn all(stage: &Stage) -> Vec<Self> {
-        let mut all = Self::oci(stage);
-        all.push(Self { name: "bare system calls", program: None, options: &[] });
-        all
+    /// The bare system calls.
+    pub fn bare() -> Self {
+        Self { name: "bare system calls", program: None, options: &[] }
     }
 
-    fn command(&self, stage: &Stage, program: &PathBuf, words: &[&str]) -> Command {
+    fn command(&self, stage: &Stage, program: &PathBuf, bundle: &Path, words: &[&str]) -> Command {
         let mut command = Command::new(program);
-        command.arg("--root").arg(stage.dir.join("state").join(self.name));
-        command.args(self.options).args(words).stdin(Stdio::null()).current_dir(&stage.bundle);
+        command.arg("--root").arg(stage.dir.join("run/state").join(self.name));
+        command.args(self.options).args(words).stdin(Stdio::null()).current_dir(bundle);
         command
     }
 
     /// One container from nothing to its exit.
-    pub fn run(&self, stage: &Stage) -> Result<()> {
+    pub fn run(&self, stage: &Stage, bundle: &Path) -> Result<()> {
         match &self.program {
-            Some(program) => succeed(self.command(stage, program, &["run", "bench"])),
-            None => bare::run_true(&stage.bundle.join("rootfs")),
+            Some(program) => succeed(self.command(stage, program, bundle, &["run", "bench"])),
+            None => bare::run_true(&bundle.join("rootfs")),
         }
     }
 
     /// The three commands that an engine gives for one container.
-    pub fn cycle(&self, stage: &Stage) -> Result<()> {
+    pub fn cycle(&self, stage: &Stage, bundle: &Path) -> Result<()> {
         let Some(program) = &self.program else { return Ok(()) };
         for words in [["create", "bench"].as_slice(), &["start", "bench"], &["delete", "--force", "bench"]] {
             // `create` leaves the container holding its streams: a pipe would never end.
-            let mut command = self.command(stage, program, words);
+            let mut command = self.command(stage, program, bundle, words);
             let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
             anyhow::ensure!(status.success(), "{command:?} ended with {status}");
         }
@@ -85,7 +90,7 @@ impl Runtime {
 pub struct Engine {
     pub name: String,
     command: Vec<String>,
-    home: PathBuf,
+    stage: PathBuf,
     user: nix::unistd::User,
 }
 
@@ -98,45 +103,24 @@ impl Named for Engine {
 impl Engine {
     /// podling, then Podman on each of its runtimes, each with the image `true` (busybox) in its store.
     pub fn all(stage: &Stage) -> Result<Vec<Self>> {
-        let home = stage.home();
-        let run = home.join("run");
-        let config = home.join(".config/containers");
-        std::fs::create_dir_all(&config)?;
-        std::fs::create_dir_all(&run)?;
-        // Podman picks the slow vfs driver where /dev/fuse is closed, although the kernel's overlay would do.
-        std::fs::write(config.join("storage.conf"), "[storage]\ndriver = \"overlay\"\n")?;
-        let image = stage.dir.join("image.tar");
-        succeed({
-            let mut tar = Command::new("tar");
-            tar.arg("-C").arg(stage.bundle.join("rootfs")).arg("-cf").arg(&image).arg(".");
-            tar
-        })?;
-        succeed({
-            let mut chown = Command::new("chown");
-            chown.args(["-R", &format!("{}:{}", stage.user.uid, stage.user.gid)]).arg(&home);
-            chown
-        })?;
-        nix::sys::stat::fchmodat(
-            nix::fcntl::AT_FDCWD,
-            &run,
-            nix::sys::stat::Mode::S_IRWXU,
-            nix::sys::stat::FchmodatFlags::FollowSymlink,
-        )?;
-        let podman = |runtime: &str| {
-            ["podman", "--cgroup-manager", "cgroupfs", "--events-backend", "file", "--runtime", runtime]
-                .map(String::from)
-                .to_vec()
-        };
-        let engines: Vec<Self> = [
-            ("podling", vec![stage.programs.join("podling").display().to_string()]),
-            ("podman + crun", podman("crun")),
-            ("podman + runc", podman("runc")),
-        ]
-        .into_iter()
-        .map(|(name, command)| Self { name: name.into(), command, home: home.clone(), user: stage.user.clone() })
-        .collect();
-        for engine in &engines[..2] {
-            succeed(engine.command(&["import", &image.display().to_string(), "true"]))?;
+        let mut all = vec![("podling".to_owned(), vec![stage.programs.join("podling").display().to_string()])];
+        if is_installed("podman") {
+            for runtime in ["crun", "runc"].into_iter().filter(|runtime| is_installed(runtime)) {
+                let words =
+                    ["podman", "--cgroup-manager", "cgroupfs", "--events-backend", "file", "--runtime", runtime];
+                all.push((format!("podman + {runtime}"), words.map(String::from).to_vec()));
+            }
+        }
+        if all.len() == 1 {
+            skip("podman", "it, or each of its runtimes, is not installed");
+        }
+        let engines: Vec<Self> = all
+            .into_iter()
+            .map(|(name, command)| Self { name, command, stage: stage.dir.clone(), user: stage.user.clone() })
+            .collect();
+        // Podman's two runtimes share one store.
+        for engine in &engines[..2.min(engines.len())] {
+            succeed(engine.command(&["import", &stage.image().display().to_string(), "true"]))?;
         }
         Ok(engines)
     }
@@ -146,7 +130,8 @@ impl Engine {
         let mut command = Command::new(&self.command[0]);
         command.args(&self.command[1..]).args(words).env_clear();
         command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-        command.env("HOME", &self.home).env("USER", &self.user.name).env("XDG_RUNTIME_DIR", self.home.join("run"));
+        command.env("HOME", self.stage.join("home")).env("USER", &self.user.name);
+        command.env("XDG_RUNTIME_DIR", self.stage.join("run/user"));
         command.uid(self.user.uid.as_raw()).gid(self.user.gid.as_raw()).current_dir("/");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command

@@ -8,14 +8,21 @@ use anyhow::Result;
 use crate::contender::Engine;
 use crate::succeed;
 
-/// Starts one idle container with each engine and prints processes, resident and proportional memory.
-pub fn report(engines: &[Engine]) -> Result<()> {
+/// Starts a container that idles …
+pub const RUN: [&str; 9] = ["run", "-d", "--name", "idle", "--network", "none", "true", "/bin/sleep", "1000"];
+/// … and removes it.
+pub const REMOVE: [&str; 5] = ["rm", "-f", "-t", "0", "idle"];
+
+/// Starts one idle container with each engine and prints processes, resident and proportional memory. `nobody`: the
+/// user's processes before any engine was called, so that what an engine keeps for all containers is counted, too.
+pub fn report(engines: &[Engine], nobody: &BTreeSet<i32>) -> Result<()> {
     println!("\nidle container (rootless): what stays besides the container's own process");
-    let user = engines[0].user_id();
     for engine in engines {
-        let before = processes(user);
-        succeed(engine.command(&["run", "-d", "--name", "idle", "--network", "none", "true", "/bin/sleep", "1000"]))?;
-        let stayed: Vec<_> = processes(user).difference(&before).copied().filter(|pid| name(*pid) != "sleep").collect();
+        // What Podman keeps is Podman's, on whichever runtime; what is there before podling's turn is not podling's.
+        let before = if engine.name == "podling" { processes(engine.user_id()) } else { nobody.clone() };
+        succeed(engine.command(&RUN))?;
+        let stayed: Vec<_> =
+            processes(engine.user_id()).difference(&before).copied().filter(|pid| name(*pid) != "sleep").collect();
         let sum = |field| stayed.iter().map(|pid| memory(*pid, field)).sum::<u64>();
         let names: Vec<_> = stayed.iter().map(|pid| name(*pid)).collect();
         println!(
@@ -26,27 +33,22 @@ pub fn report(engines: &[Engine]) -> Result<()> {
             sum("Rss:"),
             sum("Pss:")
         );
-        succeed(engine.command(&["rm", "-f", "-t", "0", "idle"]))?;
+        succeed(engine.command(&REMOVE))?;
     }
     Ok(())
 }
 
-/// The pids of all processes whose files in /proc belong to `user`.
-fn processes(user: u32) -> BTreeSet<i32> {
+/// The pids of all processes that are `user`'s, by their uid or by whose their files in /proc are.
+pub fn processes(user: u32) -> BTreeSet<i32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return BTreeSet::new() };
     entries
         .flatten()
         .filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
             let status = std::fs::read_to_string(entry.path().join("status")).ok()?;
-            let uid = status
-                .lines()
-                .find_map(|line| line.strip_prefix("Uid:"))?
-                .split_whitespace()
-                .next()?
-                .parse::<u32>()
-                .ok()?;
-            // The pause process and the monitor are the user's own; a non-dumpable one's files may be root's.
+            let uid = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+            let uid = uid.split_whitespace().next()?.parse::<u32>().ok()?;
+            // A process that may not be dumped has files of root's.
             (uid == user || entry.metadata().ok()?.uid() == user).then_some(pid)
         })
         .collect()

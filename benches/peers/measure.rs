@@ -10,20 +10,19 @@ pub trait Named {
     fn name(&self) -> &str;
 }
 
-/// What is measured and how often.
+/// How much is measured.
 pub struct Report {
     quick: bool,
-    words: Vec<String>,
 }
 
 impl Report {
-    pub fn new(quick: bool, words: Vec<String>) -> Self {
-        Self { quick, words }
+    pub fn new(quick: bool) -> Self {
+        Self { quick }
     }
 
-    /// Whether the user asked for this measurement.
-    pub fn wants(&self, title: &str) -> bool {
-        self.words.is_empty() || self.words.iter().any(|word| title.contains(word.as_str()))
+    /// This number, or with `--quick` a tenth of it.
+    pub fn scaled(&self, number: usize) -> usize {
+        if self.quick { number.div_ceil(10) } else { number }
     }
 
     /// The facts that a reader needs to believe a ratio.
@@ -37,43 +36,67 @@ impl Report {
             model.trim_start_matches(['\t', ':', ' ']),
             read("/proc/sys/kernel/osrelease").trim()
         );
+        for program in ["podman", "crun", "runc", "conmon", "pasta", "slirp4netns"] {
+            let output = std::process::Command::new(program).arg("--version").output();
+            let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+            println!("{}", said.lines().next().unwrap_or("").trim());
+        }
+        // Field 41 of proc_pid_stat(5), counted after the name: the scheduling policy. 1 is SCHED_FIFO.
+        let stat = read("/proc/self/stat");
+        let policy = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(38).map(str::to_owned));
+        println!("priority: {}", if policy.as_deref() == Some("1") { "real-time" } else { "ordinary" });
     }
 
-    /// Runs each contender in turn, `rounds` times (a tenth with `--quick`, at least once), after one unmeasured round,
-    /// and prints the medians. The first contender is the one that the ratios are taken to.
+    /// Runs each contender in turn, `rounds` times (a tenth with `--quick`), after one unmeasured round, and prints the
+    /// medians. The first contender is the one that the ratios are taken to.
     pub fn compare<C: Named>(
         &self,
         title: &str,
         rounds: usize,
         contenders: &[C],
+        work: impl FnMut(&C) -> Result<()>,
+    ) -> Result<()> {
+        self.compare_prepared(title, rounds, contenders, |_| Ok(()), work)
+    }
+
+    /// The same, where each round of each contender has to be prepared, unmeasured.
+    pub fn compare_prepared<C: Named>(
+        &self,
+        title: &str,
+        rounds: usize,
+        contenders: &[C],
+        mut prepare: impl FnMut(&C) -> Result<()>,
         mut work: impl FnMut(&C) -> Result<()>,
     ) -> Result<()> {
-        if !self.wants(title) {
-            return Ok(());
-        }
-        let rounds = if self.quick { rounds.div_ceil(10) } else { rounds };
+        let rounds = self.scaled(rounds);
         let mut times = vec![Vec::new(); contenders.len()];
-        if rounds > 1 {
-            contenders.iter().try_for_each(&mut work)?;
+        if rounds > 3 {
+            contenders.iter().try_for_each(|contender| prepare(contender).and_then(|()| work(contender)))?;
         }
         for _ in 0..rounds {
             for (contender, times) in contenders.iter().zip(&mut times) {
+                prepare(contender)?;
                 let begin = Instant::now();
                 work(contender)?;
                 times.push(begin.elapsed());
             }
         }
-        println!("\n{title}, {rounds} round{}", if rounds == 1 { "" } else { "s" });
-        let medians: Vec<Duration> = times.into_iter().map(median).collect();
-        for (contender, time) in contenders.iter().zip(&medians) {
-            let ratio = time.as_secs_f64() / medians[0].as_secs_f64();
-            println!("  {:<28} {:>10.1} ms {ratio:>8.2}", contender.name(), time.as_secs_f64() * 1e3);
+        println!(
+            "\n{title}\n  {:<28} {:>10}    {:>10}    {:>6}",
+            format!("{rounds} rounds"),
+            "median",
+            "fastest",
+            "ratio"
+        );
+        for times in &mut times {
+            times.sort_unstable();
+        }
+        let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+        let ours = milliseconds(times[0][rounds / 2]);
+        for (contender, times) in contenders.iter().zip(&times) {
+            let (median, fastest) = (milliseconds(times[rounds / 2]), milliseconds(times[0]));
+            println!("  {:<28} {median:>10.1} ms {fastest:>10.1} ms {:>6.2}", contender.name(), median / ours);
         }
         Ok(())
     }
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
 }

@@ -1,106 +1,145 @@
-//! Where the measurements take place: a private view of mounts and cgroups, a bundle, an ordinary user.
+//! Where the measurements take place: a private view of mounts and cgroups, two bundles, an ordinary user.
 
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::mount::{MsFlags, mount};
 use nix::unistd::{Uid, User};
+use podling::linux::seccomp;
 
-use crate::contender::Engine;
-use crate::succeed;
+use crate::{is_installed, succeed};
 
 /// Set in the process that already runs inside the private view.
 const STAGED: &str = "PODLING_BENCH_STAGED";
 /// The ordinary user of the rootless half; made when absent.
 const USER: &str = "podling-bench";
+/// What root's own containers keep, as engines give it: CHOWN, DAC_OVERRIDE, FSETID, FOWNER, SETGID, SETUID, SETPCAP,
+/// NET_BIND_SERVICE, SYS_CHROOT, KILL, SETFCAP.
+const CAPABILITIES: u64 = 0x8004_05fb;
 
 pub struct Stage {
     /// Everything we write is below; removed at the end.
     pub dir: PathBuf,
     /// An OCI bundle whose program is /bin/true.
-    pub bundle: PathBuf,
+    pub plain: PathBuf,
+    /// The same with the seccomp filter that podling gives by default.
+    pub filtered: PathBuf,
     pub user: User,
     /// Where podling, podling-monitor and podling-runtime are, executable for everybody.
     pub programs: PathBuf,
 }
 
+/// What gives this program a mount namespace with cgroup v2 alone and an openable /dev/net/tun, and a priority above that
+/// of all ordinary processes.
+const ENTER: &str = "mount --make-rprivate / && umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && \
+    mkdir -p /dev/net && mount -t tmpfs -o mode=755 tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200 && \
+    if chrt --fifo 1 true 2>/dev/null; then exec chrt --fifo 1 \"$0\" \"$@\"; else exec \"$0\" \"$@\"; fi";
+
 impl Stage {
-    /// Re-executes this program in its own mount namespace with cgroup v2 alone and an openable /dev/net/tun, then makes
-    /// user, bundle and copies of our programs.
+    /// Re-executes this program in the view that [`ENTER`] makes; then makes user, bundles and copies of our programs.
     pub fn enter() -> Result<Self> {
         ensure!(Uid::effective().is_root(), "the benches need root: sudo -E cargo bench");
         if std::env::var_os(STAGED).is_none() {
-            let script = "mount --make-rprivate / && umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && \
-                          mount -t tmpfs -o mode=755 tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec \"$0\" \"$@\"";
             let error = Command::new("unshare")
-                .args(["-m", "sh", "-c", script])
+                .args(["-m", "sh", "-c", ENTER])
                 .arg(std::env::current_exe()?)
                 .args(std::env::args_os().skip(1))
                 .env(STAGED, "1")
                 .exec();
             bail!("unshare: {error}");
         }
-        for program in ["podman", "runc", "crun", "conmon", "skopeo", "docker-registry", "newuidmap", "busybox"] {
-            let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output()?.status.success();
-            ensure!(
-                found,
-                "{program} is not installed: the benches compare with it (Debian: podman runc crun skopeo docker-registry uidmap busybox-static)"
-            );
+        for (program, package) in [("busybox", "busybox-static"), ("newuidmap", "uidmap")] {
+            ensure!(is_installed(program), "{program} is not installed (Debian's package {package})");
         }
         let user = ordinary_user()?;
         let dir = PathBuf::from(format!("/var/tmp/podling-bench-{}", std::process::id()));
-        let stage = Self { bundle: dir.join("bundle"), programs: dir.join("bin"), user, dir };
-        stage.build()?;
+        let [plain, filtered, programs] = ["plain", "filtered", "bin"].map(|name| dir.join(name));
+        let stage = Self { dir, plain, filtered, user, programs };
+        if let Err(error) = stage.build() {
+            stage.leave()?;
+            return Err(error);
+        }
         Ok(stage)
     }
 
     fn build(&self) -> Result<()> {
-        let root = self.bundle.join("rootfs");
-        for dir in ["bin", "proc", "dev", "sys", "tmp", "etc"] {
-            std::fs::create_dir_all(root.join(dir))?;
+        let (home, run) = (self.dir.join("home"), self.dir.join("run"));
+        for dir in [&home, &run, &self.programs] {
+            std::fs::create_dir_all(dir)?;
         }
-        std::fs::create_dir_all(&self.programs)?;
-        let busybox = String::from_utf8(Command::new("sh").args(["-c", "command -v busybox"]).output()?.stdout)?;
-        std::fs::copy(busybox.trim(), root.join("bin/busybox"))?;
-        for name in ["sh", "true", "sleep"] {
-            std::os::unix::fs::symlink("busybox", root.join("bin").join(name))?;
-        }
+        // /run, as a system has it: in memory.
+        mount(Some("tmpfs"), &run, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))?;
         let given = std::env::var_os("PODLING_BENCH_PROGRAMS").map(PathBuf::from);
         let built = Path::new(env!("CARGO_BIN_EXE_podling")).parent().context("cargo's folder of programs")?;
         for name in ["podling", "podling-monitor", "podling-runtime"] {
             std::fs::copy(given.as_deref().unwrap_or(built).join(name), self.programs.join(name))?;
         }
-        // The specification that runc writes is the one that all three can run.
-        let mut spec = Command::new("runc");
-        spec.args(["spec", "--bundle"]).arg(&self.bundle);
-        succeed(spec)?;
-        let path = self.bundle.join("config.json");
+        self.bundle(&self.plain, None)?;
+        self.bundle(&self.filtered, Some(seccomp::profile(CAPABILITIES).to_json()))?;
+        succeed({
+            let mut tar = Command::new("tar");
+            tar.arg("-C").arg(self.plain.join("rootfs")).arg("-cf").arg(self.image()).arg(".");
+            tar
+        })?;
+        // Podman picks the slow vfs driver where /dev/fuse is closed, although the kernel's overlay would do.
+        let config = home.join(".config/containers");
+        std::fs::create_dir_all(&config)?;
+        std::fs::write(config.join("storage.conf"), "[storage]\ndriver = \"overlay\"\n")?;
+        let own = |path: &Path| chown(path, Some(self.user.uid.as_raw()), Some(self.user.gid.as_raw()));
+        for dir in [home.as_path(), &home.join(".config"), &config] {
+            own(dir)?;
+        }
+        let private = run.join("user");
+        std::fs::create_dir(&private)?;
+        std::fs::set_permissions(&private, PermissionsExt::from_mode(0o700))?;
+        Ok(own(&private)?)
+    }
+
+    /// A bundle as podling-runtime's `spec` writes it, which all runtimes can run.
+    fn bundle(&self, bundle: &Path, filter: Option<serde_json::Value>) -> Result<()> {
+        let root = bundle.join("rootfs");
+        for dir in ["bin", "proc", "dev", "sys", "tmp", "etc"] {
+            std::fs::create_dir_all(root.join(dir))?;
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let busybox = std::env::split_paths(&path).map(|dir| dir.join("busybox")).find(|file| file.is_file());
+        std::fs::copy(busybox.context("busybox was there a moment ago")?, root.join("bin/busybox"))?;
+        for name in ["sh", "true", "sleep"] {
+            symlink("busybox", root.join("bin").join(name))?;
+        }
+        succeed({
+            let mut spec = Command::new(self.programs.join("podling-runtime"));
+            spec.args(["spec", "--bundle"]).arg(bundle);
+            spec
+        })?;
+        let path = bundle.join("config.json");
         let mut spec: serde_json::Value = serde_json::from_slice(&std::fs::read(&path)?)?;
         spec["process"]["terminal"] = false.into();
         spec["process"]["args"] = serde_json::json!(["/bin/true"]);
-        std::fs::write(&path, spec.to_string())?;
-        Ok(())
+        if let Some(filter) = filter {
+            spec["linux"]["seccomp"] = filter;
+        }
+        Ok(std::fs::write(&path, spec.to_string())?)
     }
 
-    /// The folder that is `HOME` for the ordinary user; each engine has its stores below.
-    pub fn home(&self) -> PathBuf {
-        self.dir.join("home")
+    /// The root file system of the bundles, as a tar archive to import.
+    pub fn image(&self) -> PathBuf {
+        self.dir.join("image.tar")
     }
 
-    /// Ends what the engines left running (Podman's pause process) and removes everything.
-    pub fn leave(&self, engines: &[Engine]) -> Result<()> {
-        for engine in engines {
-            // As the engine itself: files of subordinate ids can only be removed in its user namespace.
-            succeed(engine.command(&["system", "reset", "--force"]))?;
-            let pause = self.home().join("run/libpod/tmp/pause.pid");
-            if let Ok(pid) = std::fs::read_to_string(pause) {
-                let _ = succeed({
-                    let mut kill = Command::new("kill");
-                    kill.arg(pid.trim());
-                    kill
-                });
-            }
+    /// Ends what the engines left running (Podman's pause process) and removes everything. As root of the whole machine
+    /// also the files of subordinate ids can be removed.
+    pub fn leave(&self) -> Result<()> {
+        if let Ok(pid) = std::fs::read_to_string(self.dir.join("run/user/libpod/tmp/pause.pid")) {
+            let pid = nix::unistd::Pid::from_raw(pid.trim().parse()?);
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL)?;
+        }
+        let run = self.dir.join("run");
+        if run.is_dir() {
+            nix::mount::umount2(&run, nix::mount::MntFlags::MNT_DETACH)?;
         }
         std::fs::remove_dir_all(&self.dir).with_context(|| format!("removing {}", self.dir.display()))
     }

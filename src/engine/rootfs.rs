@@ -18,7 +18,7 @@ use super::store::make_private;
 use crate::image::layer::Ids;
 use crate::linux::mount::{self, Reach};
 use crate::linux::namespace::{self, Namespace};
-use crate::linux::overlay::{self, Writable};
+use crate::linux::overlay::{self, Durability, Writable};
 
 impl Engine {
     /// Mounts the container's root file system in this process's own mount namespace ([`Engine::enter`] first), and
@@ -29,7 +29,14 @@ impl Engine {
         if let Root::Image { layers, .. } = &container.config.root {
             let (upper, work) = (container.upper(), container.data.join("work"));
             let owners = self.owners(&container.config)?;
-            self.mount_layers(layers, owners.as_ref(), Some(Writable { upper: &upper, work: &work }), &target)?;
+            // Nobody reads what a container that goes with its end has written; a disk need not hear of it.
+            let durability = if container.config.remove { Durability::Volatile } else { Durability::Kept };
+            if durability == Durability::Volatile {
+                // It was mounted before, for a `cp` into it, say.
+                overlay::forget_volatile(&work)?;
+            }
+            let writable = Writable { upper: &upper, work: &work, durability };
+            self.mount_layers(layers, owners.as_ref(), Some(writable), &target)?;
         }
         Ok(target)
     }

@@ -167,8 +167,11 @@ pub fn map_ids(arguments: &[String]) -> Result<()> {
     }
     let (uids, gids) = (numbers(uids)?, numbers(gids)?);
     trace::say(Topic::User, "newuidmap", format_args!("and newgidmap, from outside"), "ok");
-    idmap::write_with_program(pid, Kind::Uid, &uids)?;
-    idmap::write_with_program(pid, Kind::Gid, &gids)
+    // Both at once: they are programs, and starting them is what takes the time.
+    let users = idmap::begin_with_program(pid, Kind::Uid, &uids)?;
+    let groups = idmap::begin_with_program(pid, Kind::Gid, &gids);
+    users.end()?;
+    groups?.end()
 }
 
 fn words(map: &[IdMap]) -> String {

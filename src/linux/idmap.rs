@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use nix::unistd::Pid;
@@ -171,20 +171,44 @@ pub fn deny_setgroups(pid: Pid) -> Result<()> {
     trace::ask(Topic::User, "write", format_args!("{path} deny"), || std::fs::write(&path, "deny")).context(path)
 }
 
-/// Has newuidmap or newgidmap write a map of process `pid`'s user namespace.
-pub fn write_with_program(pid: Pid, kind: Kind, map: &[IdMap]) -> Result<()> {
+/// newuidmap or newgidmap at work.
+#[derive(Debug)]
+pub struct Writer {
+    program: &'static str,
+    told: String,
+    child: Child,
+}
+
+/// Has newuidmap or newgidmap begin to write a map of process `pid`'s user namespace. The two files do not wait for each
+/// other, so neither need the two programs.
+pub fn begin_with_program(pid: Pid, kind: Kind, map: &[IdMap]) -> Result<Writer> {
     let program = kind.program();
     let numbers = map.iter().flat_map(|range| [range.container, range.host, range.size]);
     let mut command = Command::new(program);
     command.arg(pid.to_string()).args(numbers.map(|number| number.to_string()));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let told = map.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let output = trace::ask(Topic::User, program, format_args!("{pid} {told}"), || command.output())
+    let child = trace::ask(Topic::User, program, format_args!("{pid} {told}"), || command.spawn())
         .with_context(|| format!("running {program}"))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("{program} refused {told}: {}", said.trim().lines().last().unwrap_or("no reason given"));
+    Ok(Writer { program, told, child })
+}
+
+impl Writer {
+    /// Waits until the map is written.
+    pub fn end(self) -> Result<()> {
+        let Self { program, told, child } = self;
+        let output = child.wait_with_output().with_context(|| format!("waiting for {program}"))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("{program} refused {told}: {}", said.trim().lines().last().unwrap_or("no reason given"));
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+/// Has newuidmap or newgidmap write a map of process `pid`'s user namespace.
+pub fn write_with_program(pid: Pid, kind: Kind, map: &[IdMap]) -> Result<()> {
+    begin_with_program(pid, kind, map)?.end()
 }
 
 impl fmt::Display for IdMap {

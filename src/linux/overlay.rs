@@ -49,6 +49,30 @@ pub struct Writable<'a> {
     pub upper: &'a Path,
     /// An empty directory of the kernel's own, on the same file system as `upper`.
     pub work: &'a Path,
+    /// What changes are worth after a power cut.
+    pub durability: Durability,
+}
+
+/// Whether the kernel makes sure that changes reach the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// It does: at each sync that a program asks for, and for the whole of the upper's file system at the unmount.
+    Kept,
+    /// It never does: who would read them? An unmount then waits for no disk. The kernel leaves a mark in `work`, and
+    /// takes the two directories for no other overlay while it is there: after a power cut their content is anything.
+    Volatile,
+}
+
+/// Takes away the mark that a volatile overlay left in its work directory. Only for who can tell that the machine has not
+/// gone down since.
+pub fn forget_volatile(work: &Path) -> Result<()> {
+    let mark = work.join("work/incompat/volatile");
+    match std::fs::remove_dir(&mark) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", mark.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Mounts an overlay of `lowers` on `target`; read-only without `writable`.
@@ -128,9 +152,15 @@ fn detached(all: &Lowers, writable: Option<Writable>) -> Result<Made> {
     if let Some(data) = &all.data {
         set("datadir+", &shorten(data, &mut held)?).with_context(|| data.display().to_string())?;
     }
-    if let Some(Writable { upper, work }) = writable {
+    if let Some(Writable { upper, work, durability }) = writable {
         set("upperdir", &shorten(upper, &mut held)?).with_context(|| upper.display().to_string())?;
         set("workdir", &shorten(work, &mut held)?).with_context(|| work.display().to_string())?;
+        if durability == Durability::Volatile {
+            trace::ask(Topic::Mount, "fsconfig", format_args!("overlay volatile"), || {
+                sys::fsconfig_set(fs.as_fd(), "volatile", None)
+            })
+            .context("volatile")?;
+        }
     }
     sys::fsconfig_set(fs.as_fd(), "userxattr", None).context("userxattr")?;
     trace::ask(Topic::Mount, "fsconfig", format_args!("overlay create"), || sys::fsconfig_create(fs.as_fd()))
@@ -166,9 +196,12 @@ fn options(lowers: &[PathBuf], writable: Option<Writable>) -> Result<Made> {
     let mut held = Vec::new();
     let layers = lowers.iter().map(|lower| through_descriptor(lower, &mut held)).collect::<Result<Vec<_>>>()?;
     let mut text = format!("userxattr,lowerdir={}", layers.join(":"));
-    if let Some(Writable { upper, work }) = writable {
+    if let Some(Writable { upper, work, durability }) = writable {
         let (upper, work) = (through_descriptor(upper, &mut held)?, through_descriptor(work, &mut held)?);
         text.push_str(&format!(",upperdir={upper},workdir={work}"));
+        if durability == Durability::Volatile {
+            text.push_str(",volatile");
+        }
     }
     if text.len() > 4095 {
         bail!("this kernel takes no more than some 200 layers (Linux 6.7 and later take {MOST_LAYERS})");
