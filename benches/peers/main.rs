@@ -3,8 +3,7 @@
 //! Numbers from two machines, or from two days, cannot be compared; ratios from one run can. So every contender does the
 //! same work here, in turns (one run of each, then again), on the same file system, in the same cgroup view. Each line
 //! gives the median, the fastest round, and the median's ratio to podling's. Nothing is asserted: a busy machine is no
-//! fault of the code. To keep its noise out, everything runs with a real-time priority, if chrt(1) can give one: what else
-//! the machine does then waits.
+//! fault of the code.
 //!
 //! Usage: `cargo bench [-- [--quick] [PART…]]`; the parts are in [`PARTS`]. Root is needed, to give crun a view of cgroup v2
 //! alone (it refuses hybrid hosts) and to become an ordinary user for the rootless half. A peer that is not installed is

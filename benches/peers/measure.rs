@@ -41,10 +41,6 @@ impl Report {
             let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
             println!("{}", said.lines().next().unwrap_or("").trim());
         }
-        // Field 41 of proc_pid_stat(5), counted after the name: the scheduling policy. 1 is SCHED_FIFO.
-        let stat = read("/proc/self/stat");
-        let policy = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(38).map(str::to_owned));
-        println!("priority: {}", if policy.as_deref() == Some("1") { "real-time" } else { "ordinary" });
     }
 
     /// Runs each contender in turn, `rounds` times (a tenth with `--quick`), after one unmeasured round, and prints the

@@ -32,11 +32,10 @@ pub struct Stage {
     pub programs: PathBuf,
 }
 
-/// What gives this program a mount namespace with cgroup v2 alone and an openable /dev/net/tun, and a priority above that
-/// of all ordinary processes.
+/// What gives this program a mount namespace with cgroup v2 alone and an openable /dev/net/tun.
 const ENTER: &str = "mount --make-rprivate / && umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && \
     mkdir -p /dev/net && mount -t tmpfs -o mode=755 tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200 && \
-    if chrt --fifo 1 true 2>/dev/null; then exec chrt --fifo 1 \"$0\" \"$@\"; else exec \"$0\" \"$@\"; fi";
+    exec \"$0\" \"$@\"";
 
 impl Stage {
     /// Re-executes this program in the view that [`ENTER`] makes; then makes user, bundles and copies of our programs.
