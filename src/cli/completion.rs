@@ -183,7 +183,7 @@ fn containers(engine: &Engine, verb: &str) -> Result<Vec<String>> {
         "start" | "init" => !status.is_running(),
         _ => true,
     };
-    let all = engine.containers()?;
+    let all = engine.sound_containers()?;
     Ok(all.into_iter().filter(|it| fits(it.status())).map(|it| it.config.name).collect())
 }
 

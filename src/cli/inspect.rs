@@ -4,11 +4,10 @@ use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::Value;
 
-use crate::cli::images;
-use crate::cli::volume::print_each;
-use crate::cli::{Context, Verb, failure, select};
+use crate::cli::volume::{self, print_each};
+use crate::cli::{Context, Verb, failure, images, select};
+use crate::engine::failure::Failure;
 use crate::engine::{Engine, inspect};
-use crate::image::layout::NotFound;
 
 /// podling inspect
 #[derive(Debug, Args)]
@@ -71,7 +70,9 @@ fn all(engine: &Engine, mut names: Vec<String>, kind: &str, rest: &Rest) -> Resu
     for name in &names {
         match one(engine, name, kind, rest.size) {
             Ok(value) => values.push(value),
-            Err(error) => missing.push(error),
+            Err(error) if is_absent(&error) => missing.push(error),
+            // What is there and cannot be told of ends it at once; so does Podman.
+            Err(error) => return Err(error),
         }
     }
     let nothing = values.is_empty();
@@ -83,6 +84,13 @@ fn all(engine: &Engine, mut names: Vec<String>, kind: &str, rest: &Rest) -> Resu
         status = failure::report(&error);
     }
     Ok(status)
+}
+
+fn is_absent(error: &anyhow::Error) -> bool {
+    select::is_missing(error)
+        || images::is_missing(error)
+        || volume::is_missing(error)
+        || matches!(error.downcast_ref(), Some(Failure::NoSuchObject(_)))
 }
 
 fn one(engine: &Engine, name: &str, kind: &str, size: bool) -> Result<Value> {
@@ -105,13 +113,14 @@ fn one(engine: &Engine, name: &str, kind: &str, size: bool) -> Result<Value> {
         let layout = engine.layout()?;
         match layout.find(name) {
             Ok(image) => return Ok(images::tell::describe(engine, &layout, &image)),
-            Err(error) if kind == "image" || error.downcast_ref::<NotFound>().is_none() => return Err(error),
+            Err(error) if kind == "image" || !images::is_missing(&error) => return Err(error),
             Err(_) => {}
         }
     }
     match engine.volume(name) {
         Ok(volume) => Ok(inspect::volume(&volume)),
         Err(error) if kind == "volume" => Err(error),
-        Err(_) => bail!("no such object: \"{name}\""),
+        Err(error) if volume::is_missing(&error) => Err(Failure::NoSuchObject(name.into()).into()),
+        Err(error) => Err(error),
     }
 }

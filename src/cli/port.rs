@@ -26,7 +26,7 @@ impl Verb for Port {
         let engine = context.engine()?;
         let mut words = self.words.iter();
         let containers = if self.all {
-            engine.containers()?
+            engine.sound_containers()?
         } else if self.latest {
             vec![select::latest(&engine)?]
         } else {

@@ -90,7 +90,7 @@ impl Verb for Ps {
 impl Ps {
     fn containers(&self, engine: &Engine) -> Result<Vec<Container>> {
         let filters = Filters::parse(&self.filter)?;
-        let mut all = engine.containers()?;
+        let mut all = engine.sound_containers()?;
         if !self.all && self.last < 0 && !self.latest && !filters.about_status() {
             all.retain(|it| it.status().is_running());
         }

@@ -1,5 +1,6 @@
 //! `rm`, `container prune`, `container cleanup`, `container exists`.
 
+use std::cell::RefCell;
 use std::io::{BufRead, IsTerminal};
 
 use anyhow::Result;
@@ -10,6 +11,7 @@ use crate::cli::select::{self, Which, is_missing};
 use crate::cli::stop::patience;
 use crate::cli::{Context, Verb, failure};
 use crate::engine::Engine;
+use crate::engine::broken::Broken;
 use crate::engine::container::Status;
 use crate::engine::lifecycle::{Cleanup as CleanupRequest, Removal};
 
@@ -18,7 +20,7 @@ use crate::engine::lifecycle::{Cleanup as CleanupRequest, Removal};
 pub struct Remove {
     #[command(flatten)]
     which: Which,
-    /// Stop it first if it runs; say nothing if it is not there
+    /// Stop it first if it runs, discard it if it is broken; say nothing if it is not there
     #[arg(long, short)]
     force: bool,
     /// Say nothing of containers that are not there
@@ -40,13 +42,27 @@ impl Verb for Remove {
         let engine = context.engine()?;
         // With --all, one that has gone meanwhile is what was asked for.
         let lenient = self.ignore || self.force || self.which.all;
-        let chosen = match self.which.choose(&engine, |_| true, |error| lenient && is_missing(error)) {
+        let mut status = 0;
+        if self.force && self.which.all {
+            for broken in engine.sound_and_broken()?.1 {
+                status = status.max(discard(&engine, &broken.id, &broken)?);
+            }
+        }
+        let broken = RefCell::new(Vec::new());
+        let pass_over = |said: &str, error: &anyhow::Error| {
+            let unreadable = Broken::of(error).filter(|_| self.force);
+            broken.borrow_mut().extend(unreadable.map(|it| (said.to_owned(), it.clone())));
+            unreadable.is_some() || lenient && is_missing(error)
+        };
+        let chosen = match self.which.choose(&engine, |_| true, pass_over) {
             // Podman's status for a container that is not there.
             Err(error) if is_missing(&error) => return Ok(failure::report(&error).min(1)),
             chosen => chosen?,
         };
+        for (said, broken) in broken.take() {
+            status = status.max(discard(&engine, &said, &broken)?);
+        }
         let removal = Removal { force: self.force, volumes: self.volumes, timeout: self.time };
-        let mut status = 0;
         for select::Chosen { said, container } in &chosen {
             match engine.remove(container, removal) {
                 Ok(()) => drop(failure::print(&format!("{said}\n"))?),
@@ -60,6 +76,15 @@ impl Verb for Remove {
         }
         engine.sweep()?;
         Ok(status)
+    }
+}
+
+/// Gets rid of a container that cannot be read.
+fn discard(engine: &Engine, said: &str, broken: &Broken) -> Result<i32> {
+    match engine.discard(broken) {
+        Ok(()) => failure::print(&format!("{said}\n")),
+        Err(error) if is_missing(&error) => Ok(0),
+        Err(error) => Ok(failure::report(&error)),
     }
 }
 
@@ -127,7 +152,7 @@ impl Pruned {
 
 /// Removes the containers that do not run and to which the filters apply.
 pub fn idle(engine: &Engine, filters: &[String], removed: &mut Pruned) -> Result<()> {
-    let mut all = engine.containers()?;
+    let mut all = engine.sound_containers()?;
     all.retain(|it| matches!(it.status(), Status::Created | Status::Exited(_)));
     Filters::parse(filters)?.retain(engine, &mut all)?;
     let removal = Removal { force: false, volumes: false, timeout: None };
@@ -169,7 +194,7 @@ impl Verb for Cleanup {
     fn run(self, context: &Context) -> Result<i32> {
         let engine = context.engine()?;
         let ended = |it: &crate::engine::container::Container| !it.status().is_running();
-        let chosen = self.which.choose(&engine, ended, |error| self.ignore && is_missing(error))?;
+        let chosen = self.which.choose(&engine, ended, |_, error| self.ignore && is_missing(error))?;
         let request = CleanupRequest { remove: self.rm, exec: self.exec };
         let status = select::each(&chosen, |container| engine.cleanup(container, &request));
         // Nobody waits for us: the time to look for what others left.

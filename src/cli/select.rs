@@ -40,20 +40,20 @@ pub struct Chosen {
 }
 
 impl Which {
-    /// Finds them all before anything is done to the first. `fits` says which ones `--all` means; `missing` what becomes
-    /// of a name that is nobody's.
+    /// Finds them all before anything is done to the first. `fits` says which ones `--all` means; `missing` takes
+    /// the word and the error of one that cannot be found or read, and says whether it is to be passed over.
     pub fn choose(
         &self,
         engine: &Engine,
         fits: impl Fn(&Container) -> bool,
-        missing: impl Fn(&anyhow::Error) -> bool,
+        missing: impl Fn(&str, &anyhow::Error) -> bool,
     ) -> Result<Vec<Chosen>> {
         let mut names = self.names.clone();
         for file in &self.cidfile {
             let read = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()));
             match read {
                 Ok(id) => names.push(id.trim().to_owned()),
-                Err(error) if missing(&anyhow::Error::new(Failure::NoSuchContainer(String::new()))) => drop(error),
+                Err(error) if missing("", &anyhow::Error::new(Failure::NoSuchContainer(String::new()))) => drop(error),
                 Err(error) => return Err(error),
             }
         }
@@ -61,7 +61,7 @@ impl Which {
             if !names.is_empty() {
                 bail!("--all and --filter cannot be used with names");
             }
-            let mut all = engine.containers()?;
+            let mut all = engine.sound_containers()?;
             all.retain(&fits);
             if !self.filter.is_empty() {
                 Filters::parse(&self.filter)?.retain(engine, &mut all)?;
@@ -80,7 +80,7 @@ impl Which {
             for name in names {
                 match engine.container(&name) {
                     Ok(container) => chosen.push(Chosen { said: name, container }),
-                    Err(error) if missing(&error) => {}
+                    Err(error) if missing(&name, &error) => {}
                     Err(error) => return Err(error),
                 }
             }
@@ -92,7 +92,7 @@ impl Which {
 
 /// The container made last.
 pub fn latest(engine: &Engine) -> Result<Container> {
-    let all = engine.containers()?;
+    let all = engine.sound_containers()?;
     all.into_iter()
         .max_by(|one, other| one.config.created.cmp(&other.config.created))
         .context("there are no containers")

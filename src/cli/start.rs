@@ -30,7 +30,7 @@ pub struct Start {
 impl Verb for Start {
     fn run(self, context: &Context) -> Result<i32> {
         let engine = context.engine()?;
-        let chosen = self.which.choose(&engine, |it| !it.status().is_running(), |_| false)?;
+        let chosen = self.which.choose(&engine, |it| !it.status().is_running(), |_, _| false)?;
         if !self.attach && !self.interactive {
             return select::each(&chosen, |container| engine.start(container, None).map(drop));
         }
@@ -70,7 +70,7 @@ pub struct Init {
 impl Verb for Init {
     fn run(self, context: &Context) -> Result<i32> {
         let engine = context.engine()?;
-        let chosen = self.which.choose(&engine, |it| it.status().process().is_none(), |_| false)?;
+        let chosen = self.which.choose(&engine, |it| it.status().process().is_none(), |_, _| false)?;
         select::each(&chosen, |container| engine.init(container))
     }
 }

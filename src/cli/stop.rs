@@ -30,7 +30,7 @@ pub struct Stop {
 impl Verb for Stop {
     fn run(self, context: &Context) -> Result<i32> {
         let engine = context.engine()?;
-        let chosen = self.which.choose(&engine, runs, |error| self.ignore && is_missing(error))?;
+        let chosen = self.which.choose(&engine, runs, |_, error| self.ignore && is_missing(error))?;
         each(&chosen, |container| engine.stop(container, self.time))
     }
 }
@@ -60,7 +60,7 @@ impl Verb for Restart {
     fn run(mut self, context: &Context) -> Result<i32> {
         let engine = context.engine()?;
         self.which.all |= self.running;
-        let chosen = self.which.choose(&engine, |it| !self.running || runs(it), |_| false)?;
+        let chosen = self.which.choose(&engine, |it| !self.running || runs(it), |_, _| false)?;
         each(&chosen, |container| engine.restart(container, self.time))
     }
 }
@@ -78,7 +78,7 @@ pub struct Kill {
 impl Verb for Kill {
     fn run(self, context: &Context) -> Result<i32> {
         let engine = context.engine()?;
-        let chosen = self.which.choose(&engine, runs, |_| false)?;
+        let chosen = self.which.choose(&engine, runs, |_, _| false)?;
         each(&chosen, |container| engine.kill(container, &self.signal))
     }
 }
@@ -93,7 +93,7 @@ pub struct Pause {
 impl Verb for Pause {
     fn run(self, context: &Context) -> Result<i32> {
         let engine = context.engine()?;
-        let chosen = self.which.choose(&engine, |it| matches!(it.status(), Status::Running(_)), |_| false)?;
+        let chosen = self.which.choose(&engine, |it| matches!(it.status(), Status::Running(_)), |_, _| false)?;
         each(&chosen, |container| engine.pause(container))
     }
 }
@@ -108,7 +108,7 @@ pub struct Unpause {
 impl Verb for Unpause {
     fn run(self, context: &Context) -> Result<i32> {
         let engine = context.engine()?;
-        let chosen = self.which.choose(&engine, |it| matches!(it.status(), Status::Paused(_)), |_| false)?;
+        let chosen = self.which.choose(&engine, |it| matches!(it.status(), Status::Paused(_)), |_, _| false)?;
         each(&chosen, |container| engine.unpause(container))
     }
 }
@@ -150,7 +150,7 @@ fn interval(text: &str) -> Result<Duration, String> {
 impl Verb for Wait {
     fn run(self, context: &Context) -> Result<i32> {
         let engine = context.engine()?;
-        let chosen = match self.which.choose(&engine, runs, |_| false) {
+        let chosen = match self.which.choose(&engine, runs, |_, _| false) {
             Err(error) if self.ignore && is_missing(&error) => return failure::print("-1\n"),
             chosen => chosen?,
         };

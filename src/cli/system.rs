@@ -154,6 +154,8 @@ impl Verb for Prune {
             return Ok(0);
         }
         let engine = context.engine()?;
+        // A container that cannot be read may use any of the images and volumes.
+        engine.containers().context("finding out what nobody uses")?;
         let before = total(&usage::measure(&engine)?);
         let (mut containers, mut unused) = (Pruned::default(), Pruned::default());
         remove::idle(&engine, filters, &mut containers)?;
@@ -201,7 +203,11 @@ impl Verb for Reset {
         if !self.force && !agreed(&warning)? {
             return Ok(0);
         }
-        for container in engine.containers()? {
+        let (sound, broken) = engine.sound_and_broken()?;
+        for it in &broken {
+            engine.discard(it)?;
+        }
+        for container in sound {
             engine.remove(&container, Removal { force: true, volumes: true, timeout: Some(0) })?;
         }
         engine.enter(None)?;

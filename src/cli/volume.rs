@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -251,7 +251,7 @@ pub fn unused(engine: &Engine, filters: &[String]) -> Result<Vec<Volume>> {
     filter(engine, filters, &mut volumes)?;
     let mut unused = Vec::new();
     for volume in volumes {
-        if engine.users_of_volume(&volume.name)?.is_empty() {
+        if engine.users_of_volume(&volume.name).context("finding out what nobody uses")?.is_empty() {
             unused.push(volume);
         }
     }

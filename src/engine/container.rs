@@ -7,9 +7,10 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use super::broken::Broken;
 pub use super::config::{ContainerConfig, Init, MountConfig, MountSource, Root};
 use super::store::{Paths, read_if_there};
 use crate::handover::ExitRecord;
@@ -107,13 +108,21 @@ fn start_time(pid: i32) -> Option<u64> {
 }
 
 impl Container {
-    /// Reads the container with this id; none if there is none (or it is only half made).
+    /// Reads the container with this id; none if there is none (or it is only half made). Fails with [`Broken`].
     pub fn read(paths: &Paths, id: &str) -> Result<Option<Self>> {
         let data = paths.container(id);
         let file = data.join("container.json");
-        let Some(content) = read_if_there(&file)? else { return Ok(None) };
-        let config = serde_json::from_slice(&content).with_context(|| format!("reading {}", file.display()))?;
-        Ok(Some(Self { config, data, run: paths.running(id) }))
+        let config = (|| {
+            let Some(content) = read_if_there(&file)? else { return Ok(None) };
+            let config: ContainerConfig =
+                serde_json::from_slice(&content).with_context(|| format!("reading {}", file.display()))?;
+            if config.id != id {
+                bail!("{} is that of container {}", file.display(), config.id);
+            }
+            Ok(Some(config))
+        })();
+        let config = config.map_err(|why| Broken::error(paths, id, &why))?;
+        Ok(config.map(|config| Self { config, data, run: paths.running(id) }))
     }
 
     /// Its id.
@@ -231,7 +240,8 @@ pub(super) fn process_in(file: &std::path::Path) -> Option<Process> {
     process.lives().then_some(process)
 }
 
-fn read_json<T: for<'a> Deserialize<'a>>(file: &std::path::Path) -> Option<T> {
+/// Reads a file of `$DATA` or `$RUN`; none if it is absent or says nothing.
+pub(super) fn read_json<T: for<'a> Deserialize<'a>>(file: &std::path::Path) -> Option<T> {
     serde_json::from_slice(&fs::read(file).ok()?).ok()
 }
 

@@ -11,9 +11,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use oci_spec::image::Config as ImageConfig;
 
+use super::broken::Broken;
 use super::container::{Container, MountSource, Root};
 use super::failure::Failure;
 use super::image::Progress;
+use super::lifecycle::Removal;
 use super::request::{ContainerRequest, NamespaceMode, NetworkMode, RestartPolicy, Seccomp, Source};
 use super::shifted::give_to_root;
 use super::store::{write_atomic, write_whole};
@@ -28,15 +30,7 @@ impl Engine {
         if let Some(name) = &request.name {
             names::check(name)?;
             // Known now rather than after a long download.
-            if let Ok(other) = self.container(name)
-                && other.name() == name
-            {
-                if !request.replace {
-                    bail!(Failure::NameInUse { name: name.clone(), id: other.id().into() });
-                }
-                let removal = super::lifecycle::Removal { force: true, volumes: true, timeout: None };
-                self.remove(&other, removal)?;
-            }
+            self.make_way(name, request.replace)?;
         }
         if let Some(file) = &request.cid_file
             && file.exists()
@@ -89,6 +83,24 @@ impl Engine {
         let container = Container { config, run: self.paths.running(&id), data: self.paths.container(&id) };
         self.record(&container, "create", &[]);
         Ok(container)
+    }
+
+    /// Sees to it that nobody has the name: removes who has it, or fails.
+    fn make_way(&self, name: &str, replace: bool) -> Result<()> {
+        match self.container(name) {
+            Ok(other) if other.name() == name && replace => {
+                self.remove(&other, Removal { force: true, volumes: true, timeout: None })
+            }
+            Ok(other) if other.name() == name => {
+                bail!(Failure::NameInUse { name: name.into(), id: other.id().into() })
+            }
+            Err(error) => match Broken::of(&error).filter(|it| it.name.as_deref() == Some(name)) {
+                Some(broken) if replace => self.discard(broken),
+                Some(_) => Err(error),
+                None => Ok(()),
+            },
+            Ok(_) => Ok(()),
+        }
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Failure {
     NoSuchImage(String),
     /// No volume has this name.
     NoSuchVolume(String),
+    /// Nothing has this name.
+    NoSuchObject(String),
     /// The container's state does not allow it.
     WrongState {
         /// The container's name.
@@ -82,6 +84,7 @@ impl fmt::Display for Failure {
             }
             Self::NoSuchImage(name) => write!(f, "{name}: image not known"),
             Self::NoSuchVolume(name) => write!(f, "no volume with name \"{name}\" found: no such volume"),
+            Self::NoSuchObject(name) => write!(f, "no such object: \"{name}\""),
             Self::WrongState { name, state, wanted } => write!(f, "{wanted}: {name} is {state}"),
             Self::Invalid(said) | Self::NotExecutable(said) | Self::ProgramNotFound(said) | Self::Start(said) => {
                 f.write_str(said)

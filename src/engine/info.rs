@@ -140,7 +140,7 @@ fn program_version(program: &Path) -> String {
 
 fn store(engine: &Engine) -> Result<Value> {
     let data = &engine.paths.data;
-    let containers = engine.containers()?;
+    let containers = engine.sound_containers()?;
     let count = |wanted: fn(&Status) -> bool| containers.iter().filter(|it| wanted(&it.status())).count();
     let running = count(|status| status.is_running() && status.word() != "paused");
     let paused = count(|status| status.word() == "paused");

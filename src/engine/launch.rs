@@ -15,7 +15,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -207,8 +207,12 @@ impl Engine {
     /// Runs the runtime and waits; what it says on standard error becomes the failure.
     pub(super) fn runtime_call(&self, container: &Container, words: &[&str]) -> Result<()> {
         let program = self.runtime(&container.config.runtime)?;
-        let mut command = Command::new(&program);
-        command.args(self.runtime_options(container)?).args(words).stdin(Stdio::null()).stdout(Stdio::null());
+        self.run_runtime(&program, &self.runtime_options(container)?, words)
+    }
+
+    pub(super) fn run_runtime(&self, program: &Path, options: &[String], words: &[&str]) -> Result<()> {
+        let mut command = Command::new(program);
+        command.args(options).args(words).stdin(Stdio::null()).stdout(Stdio::null());
         trace::pass_on(&mut command);
         trace::say(Topic::Process, "execve", format_args!("{} {}", program.display(), words.join(" ")), "ok");
         let output = command.output().with_context(|| format!("running the OCI runtime {}", program.display()))?;
@@ -219,7 +223,7 @@ impl Engine {
     }
 
     /// Starts a monitor and hears its report.
-    pub(super) fn start_monitor(&self, file: &std::path::Path, config: &MonitorConfig) -> Result<Launched> {
+    pub(super) fn start_monitor(&self, file: &Path, config: &MonitorConfig) -> Result<Launched> {
         write_whole(file, &serde_json::to_vec_pretty(config)?)?;
         let program = self.monitor_program()?;
         let mut command = Command::new(&program);

@@ -10,6 +10,7 @@
 #![allow(clippy::unused_self)]
 
 pub mod attach;
+pub mod broken;
 mod cleanup;
 mod commit;
 mod config;
@@ -131,7 +132,7 @@ impl Engine {
         Ok(Self { paths: Paths { data, run }, owner, options })
     }
 
-    /// All containers.
+    /// All containers. Fails if one is broken: for who must know what all of them use. See [`Engine::sound_containers`].
     pub fn containers(&self) -> Result<Vec<Container>> {
         let mut all = Vec::new();
         for id in self.ids()? {

@@ -70,12 +70,23 @@ impl Engine {
 
     /// Removes a container that does not run, under its lock: from the rename on there is none, the rest is sweeping.
     pub(super) fn retire(&self, container: &Container, volumes: Volumes) -> Result<()> {
-        let end = if volumes == Volumes::Kept { KEEP } else { "" };
-        let directory = self.paths.partial().join(format!("{}{end}", container.id()));
-        make_private(&self.paths.partial())?;
-        rename(&container.data, &directory)?;
+        let directory = self.move_back(&container.data, container.id(), volumes)?;
         self.record(container, "remove", &[]);
         self.clear(&directory, container.id(), volumes)
+    }
+
+    /// The same for one of which only the directory and the id are known.
+    pub(super) fn put_away(&self, data: &Path, id: &str) -> Result<()> {
+        let directory = self.move_back(data, id, Volumes::Kept)?;
+        self.clear(&directory, id, Volumes::Kept)
+    }
+
+    fn move_back(&self, data: &Path, id: &str, volumes: Volumes) -> Result<PathBuf> {
+        let end = if volumes == Volumes::Kept { KEEP } else { "" };
+        let directory = self.paths.partial().join(format!("{id}{end}"));
+        make_private(&self.paths.partial())?;
+        rename(data, &directory)?;
+        Ok(directory)
     }
 
     /// Finishes what commands that were killed have begun. Whoever calls this has no container's lock, and nothing left to

@@ -98,7 +98,7 @@ pub struct Usage {
 /// Measures the store. The containers' files belong to any of the user's ids, so it is done as root of his namespace.
 pub fn measure(engine: &Engine) -> Result<Usage> {
     engine.enter(None)?;
-    let containers = engine.containers()?;
+    let containers = engine.sound_containers()?;
     let layout = engine.layout()?;
     let images = layout.images()?;
     let mut sizes = BTreeMap::<String, u64>::new();

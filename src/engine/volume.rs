@@ -214,7 +214,9 @@ impl Engine {
 
     /// Removes a volume that no container names; with `force`, the containers that name it are removed first.
     pub fn remove_volume(&self, volume: &Volume, force: bool) -> Result<()> {
-        let users = self.users_of_volume(&volume.name)?;
+        // A container that cannot be read may name it.
+        let users =
+            self.users_of_volume(&volume.name).with_context(|| format!("finding out who uses {}", volume.name))?;
         if !force && !users.is_empty() {
             let ids: Vec<&str> = users.iter().map(Container::id).collect();
             bail!(Failure::Invalid(format!(

@@ -30,6 +30,7 @@ mod skip;
 
 mod attacks;
 mod bad_input;
+mod broken;
 mod bundles;
 mod chapters;
 mod command_line;

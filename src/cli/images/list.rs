@@ -11,6 +11,7 @@ use crate::cli::failure::hinted;
 use crate::cli::filter::labelled;
 use crate::cli::format::{self, Listing, human};
 use crate::cli::{Context, Verb, failure};
+use crate::engine::container::Container;
 use crate::engine::{Engine, when};
 use crate::image::{Layout, LoadedImage, Reference};
 
@@ -120,7 +121,8 @@ impl Images {
         if self.format.as_deref().is_some_and(format::is_json) {
             let mut seen = std::collections::HashSet::new();
             let once: Vec<_> = lines.iter().filter(|line| seen.insert(line.image.id.clone())).collect();
-            let documents = once.iter().map(|line| document(engine, line)).collect::<Result<Vec<_>>>()?;
+            let containers = engine.sound_containers()?;
+            let documents = once.iter().map(|line| document(&containers, line)).collect();
             return listing.print(&[], || Value::Array(documents));
         }
         let rows: Vec<_> = lines.iter().map(|line| row(line, &id(line))).collect();
@@ -150,24 +152,24 @@ fn row(line: &Line, id: &str) -> Value {
     })
 }
 
-fn document(engine: &Engine, line: &Line) -> Result<Value> {
+fn document(containers: &[Container], line: &Line) -> Value {
     let image = &line.image;
     let names = names(image);
     let labels = labels(image);
-    Ok(json!({
+    json!({
         "Id": image.id,
         "ParentId": "",
         "RepoTags": names,
         "RepoDigests": image.repository_digests(),
         "Size": line.size, "SharedSize": 0, "VirtualSize": line.size,
         "Labels": if labels.is_empty() { Value::Null } else { json!(labels) },
-        "Containers": super::used_by(engine, image)?.len(),
+        "Containers": super::used_by(containers, image).len(),
         "Names": names,
         "Digest": image.digest().to_string(),
         "History": names,
         "Created": created(image).as_second(),
         "CreatedAt": created(image).to_string(),
-    }))
+    })
 }
 
 fn names(image: &LoadedImage) -> Vec<String> {

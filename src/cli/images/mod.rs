@@ -9,8 +9,7 @@ pub mod tell;
 
 use anyhow::Result;
 
-use crate::engine::Engine;
-use crate::engine::container::Root;
+use crate::engine::container::{Container, Root};
 use crate::image::LoadedImage;
 use crate::image::layout::NotFound;
 use crate::image::platform::Platform;
@@ -20,11 +19,10 @@ pub fn is_missing(error: &anyhow::Error) -> bool {
     error.downcast_ref::<NotFound>().is_some()
 }
 
-/// The names of the containers that an image is the root of.
-pub fn used_by(engine: &Engine, image: &LoadedImage) -> Result<Vec<String>> {
-    let all = engine.containers()?;
+/// The ids of the containers, of these, that an image is the root of.
+pub fn used_by(containers: &[Container], image: &LoadedImage) -> Vec<String> {
     let uses = |root: &Root| matches!(root, Root::Image { id, .. } if *id == image.id);
-    Ok(all.into_iter().filter(|it| uses(&it.config.root)).map(|it| it.config.id).collect())
+    containers.iter().filter(|it| uses(&it.config.root)).map(|it| it.config.id.clone()).collect()
 }
 
 /// The first digits of an image's id.

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use super::{is_missing, used_by};
@@ -118,9 +118,11 @@ impl Work<'_> {
     }
 
     fn whole(&mut self, image: &LoadedImage) -> Result<()> {
-        let containers = used_by(self.engine, image)?;
+        let name = image.names.first().map_or_else(|| image.id.clone(), ToString::to_string);
+        // One that cannot be read may be made of it.
+        let all = self.engine.containers().with_context(|| format!("finding out who uses {name}"))?;
+        let containers = used_by(&all, image);
         if !containers.is_empty() && !self.force {
-            let name = image.names.first().map_or_else(|| image.id.clone(), ToString::to_string);
             return Err(InUse(format!(
                 "image {name} is used by container {}: consider removing it first, or --force",
                 super::short(&containers[0])
@@ -151,8 +153,13 @@ pub fn sweep(engine: &Engine, layout: &Layout) -> Result<()> {
     }
     let mut keep: HashSet<Digest> =
         layout.images()?.iter().flat_map(|image| image.layers.iter().map(|layer| layer.chain_id)).collect();
+    // Which layers a container holds that cannot be read, nobody knows: all stay until it is gone.
+    let (sound, broken) = engine.sound_and_broken()?;
+    if !broken.is_empty() {
+        return Ok(());
+    }
     let mut hold = |layers: &[String]| keep.extend(layers.iter().filter_map(|id| Digest::from_hex(id).ok()));
-    for container in engine.containers()? {
+    for container in sound {
         if let Root::Image { layers, .. } = &container.config.root {
             hold(layers);
         }
@@ -202,8 +209,9 @@ pub fn prune(engine: &Engine, all: bool, filters: &[String]) -> Result<Vec<Strin
     super::list::retain(&layout, &mut images, filters)?;
     let mut removal = Work { engine, layout: &layout, force: false, said: String::new() };
     let mut removed = Vec::new();
+    let containers = engine.containers().context("finding out what nobody uses")?;
     for image in images {
-        if (all || image.names.is_empty()) && used_by(engine, &image)?.is_empty() {
+        if (all || image.names.is_empty()) && used_by(&containers, &image).is_empty() {
             removal.whole(&image)?;
             removed.push(image.id);
         }

@@ -29,7 +29,7 @@ use super::Engine;
 use super::container::Container;
 use super::failure::Failure;
 use super::request::{NetworkMode, PortMapping};
-use pasta::Pasta;
+use pasta::{Pasta, Ports};
 
 /// Decides at create what a container's network will be; never [`NetworkMode::Default`]. The second value is what the
 /// person should be told, if his silence could not be answered with pasta.
@@ -75,7 +75,10 @@ pub fn connect(engine: &Engine, container: &Container, pid: i32) -> Result<()> {
 
 /// Undoes [`connect`]: when it returns, no helper runs and the published ports are free. Nothing to undo is no error.
 pub fn disconnect(container: &Container) -> Result<()> {
-    pasta::stop(container)
+    // A person's own words to pasta may have opened ports, too.
+    let plain = matches!(&container.config.network, NetworkMode::Pasta(options) if options.is_empty());
+    let ports = if plain && container.config.ports.is_empty() { Ports::None } else { Ports::Perhaps };
+    pasta::stop(&container.run, ports)
 }
 
 /// The address by which this host speaks to the world, if it has a route there. Connecting a datagram socket sends

@@ -24,7 +24,7 @@ use nix::poll::PollTimeout;
 
 use crate::engine::container::{Container, Process};
 use crate::engine::failure::Failure;
-use crate::engine::request::{NetworkMode, PortMapping, Protocol};
+use crate::engine::request::{PortMapping, Protocol};
 use crate::engine::store::write_whole;
 use crate::engine::{Engine, Owner, in_path};
 use crate::linux::process;
@@ -195,18 +195,25 @@ fn complaint(said: &str) -> String {
     if lines.is_empty() { "it ended without a word".into() } else { lines.join("; ") }
 }
 
-/// Ends the container's pasta, if it has one; if it listens on ports of the host, waits until they are free again. Else
-/// nobody needs to wait: taking the tap device down costs the kernel tens of milliseconds.
-pub fn stop(container: &Container) -> Result<()> {
-    remove(&container.run.join("netns"))?;
-    let memory = container.run.join("pasta");
+/// Whether a container's pasta listens on ports of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ports {
+    /// On none.
+    None,
+    /// It may.
+    Perhaps,
+}
+
+/// Ends the pasta of the container whose run is in `run`, if it has one; if it listens on ports of the host, waits until
+/// they are free again. Else nobody needs to wait: taking the tap device down costs the kernel tens of milliseconds.
+pub fn stop(run: &Path, ports: Ports) -> Result<()> {
+    remove(&run.join("netns"))?;
+    let memory = run.join("pasta");
     let Ok(content) = fs::read(&memory) else { return Ok(()) };
     if let Ok(daemon) = serde_json::from_slice::<Process>(&content)
         && let Some(process) = process::Process::find(nix::unistd::Pid::from_raw(daemon.pid), daemon.start_time)?
     {
-        // A person's own words to pasta may have opened ports, too.
-        let plain = matches!(&container.config.network, NetworkMode::Pasta(options) if options.is_empty());
-        if plain && container.config.ports.is_empty() {
+        if ports == Ports::None {
             let _ = process.signal(process::Signal::TERM);
         } else if !process.await_end(PollTimeout::from(1000u16))? {
             // It did not see the name go: file systems that tell no changes exist.
