@@ -31,7 +31,8 @@
 //!
 //! # Invariants
 //!
-//! * podling-runtime and podling-monitor never have a second thread; only podling-runtime clones.
+//! * podling-runtime and podling-monitor never have a second thread. Only podling-runtime clones; podling copies itself
+//!   once (`linux::userns`), before it has a second thread.
 //! * A container's status is derived from files and a live pid, never stored.
 //! * A pid is believed only with its start time, and then held as a pidfd.
 //! * No path inside a container's root is resolved twice, and none outside `openat2(RESOLVE_IN_ROOT)`.

@@ -47,7 +47,6 @@ mod volume_fill;
 mod wait;
 pub mod when;
 
-use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -60,6 +59,7 @@ use self::container::Container;
 use self::failure::Failure;
 use self::store::{Paths, make_private};
 use crate::linux::cgroup::systemd::Instance;
+pub(crate) use crate::linux::process::in_path;
 
 /// Who makes a container's cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -306,14 +306,6 @@ fn companion(name: &str, variable: &str) -> Result<PathBuf> {
         .chain(distribution)
         .find(|path| path.is_file())
         .with_context(|| format!("{name} is neither beside this program nor in $PATH (set {variable})"))
-}
-
-/// Finds an executable in $PATH.
-pub(crate) fn in_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/sbin:/usr/bin:/sbin:/bin"));
-    std::env::split_paths(&path)
-        .map(|directory| directory.join(name))
-        .find(|file| fs::metadata(file).is_ok_and(|it| it.is_file() && it.mode() & 0o111 != 0))
 }
 
 /// The time, as files and people have it.

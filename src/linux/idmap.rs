@@ -206,11 +206,6 @@ impl Writer {
     }
 }
 
-/// Has newuidmap or newgidmap write a map of process `pid`'s user namespace.
-pub fn write_with_program(pid: Pid, kind: Kind, map: &[IdMap]) -> Result<()> {
-    begin_with_program(pid, kind, map)?.end()
-}
-
 impl fmt::Display for IdMap {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         write!(out, "{} {} {}", self.container, self.host, self.size)

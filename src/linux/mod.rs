@@ -6,6 +6,7 @@
 pub mod caps;
 pub mod cgroup;
 pub mod dbus;
+pub mod foreground;
 pub mod idmap;
 pub mod ipc;
 pub mod mount;
@@ -17,3 +18,4 @@ pub mod pty;
 pub mod rootfs;
 pub mod seccomp;
 pub mod terminal;
+pub mod userns;

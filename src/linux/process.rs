@@ -4,17 +4,25 @@
 //! is stored together with the process's start time (field 22 of /proc/PID/stat), believed only if both still agree, and
 //! then held as a pidfd, which names that one process for as long as it is open.
 
+use std::convert::Infallible;
+use std::ffi::CString;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, execvp};
 
-use crate::sys;
+use super::namespace::{self, Namespace};
+use crate::hint::cured;
+use crate::sys::{self, Side};
 use crate::trace::{self, Topic};
 
 /// What /proc/PID/stat says of a process.
@@ -137,6 +145,84 @@ impl AsFd for Process {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Copies this process into new namespaces of these kinds, born inside `cgroup` if one is given. The copy lives `life`,
+/// and ends with the status that this returns, if it returns: never does it come back into the caller's code.
+///
+/// This process must have one thread (see [`sys::clone3`]).
+pub fn clone(kinds: &[Namespace], cgroup: Option<BorrowedFd>, life: impl FnOnce() -> u8) -> Result<Process> {
+    let told = namespace::names(kinds);
+    match sys::clone3(u64::from(namespace::flags(kinds) as u32), cgroup) {
+        Ok(Side::Child) => sys::exit_now(catch_unwind(AssertUnwindSafe(life)).map_or(125, i32::from)),
+        Ok(Side::Parent(pid, fd)) => {
+            let into = cgroup.map_or("", |_| " into its cgroup");
+            trace::say(Topic::Process, "clone3", format_args!("{told}{into}"), &format!("pid {pid}"));
+            Ok(Process::from_parts(pid, fd))
+        }
+        Err(error) => Err(cannot_clone(error, &told)),
+    }
+}
+
+/// The error of a clone3 that was to make these namespaces.
+pub fn cannot_clone(error: Errno, told: &str) -> anyhow::Error {
+    let cure = match error {
+        _ if told.is_empty() => return anyhow::Error::new(error).context("copying this process"),
+        Errno::EPERM => "new namespaces may be forbidden here (user.max_user_namespaces, AppArmor, seccomp)",
+        Errno::ENOSPC => "no more namespaces are allowed: see /proc/sys/user/",
+        _ => return anyhow::Error::new(error).context(format!("making namespaces ({told})")),
+    };
+    cured(error, format!("making namespaces ({told})"), cure)
+}
+
+/// Becomes the program, found in $PATH, with this process's environment. Signals are as usual for it, and it gets
+/// standard input, output and error, nothing else that we hold.
+pub fn execute(program: &[CString]) -> Result<Infallible> {
+    sys::restore_sigpipe().context("restoring SIGPIPE")?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).context("unblocking signals")?;
+    sys::close_on_exec_from(3).context("marking descriptors to be closed")?;
+    let name = program.first().context("no program")?;
+    trace::say(Topic::Process, "execve", format_args!("{}", name.to_string_lossy()), "ok");
+    let Err(errno) = execvp(name, program);
+    Err(NotRunnable { program: name.to_string_lossy().into_owned(), errno }.into())
+}
+
+/// A program that cannot be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotRunnable {
+    /// What was asked for.
+    pub program: String,
+    /// What the kernel said.
+    pub errno: Errno,
+}
+
+impl NotRunnable {
+    /// What shells answer: 127 for a program that is not there, 126 for one that may not be run.
+    pub fn status(&self) -> u8 {
+        if matches!(self.errno, Errno::ENOENT | Errno::ENOTDIR) { 127 } else { 126 }
+    }
+}
+
+impl fmt::Display for NotRunnable {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        // The words are a contract: Podman looks for them.
+        match self.errno {
+            Errno::ENOENT if !self.program.contains('/') => {
+                write!(out, "exec: \"{}\": executable file not found in $PATH", self.program)
+            }
+            errno => write!(out, "exec: \"{}\": {}", self.program, errno.desc().to_lowercase()),
+        }
+    }
+}
+
+impl std::error::Error for NotRunnable {}
+
+/// Finds an executable in $PATH.
+pub fn in_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into());
+    let is_program =
+        |file: &PathBuf| std::fs::metadata(file).is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0);
+    std::env::split_paths(&path).map(|directory| directory.join(name)).find(is_program)
 }
 
 /// How a process ended.

@@ -16,21 +16,20 @@ use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::stat::Mode;
-use nix::unistd::{Pid, getegid, geteuid, mkfifo};
+use nix::unistd::{Pid, mkfifo};
 use oci_spec::runtime::Spec;
 
 use super::cgroups::{self, Manager, Prepared};
 use super::handshake::{Handshake, Message};
 use super::init::{self, Belongings, Gate};
-use super::plan::{self, Choices, InitPlan, Maps};
+use super::plan::{self, Choices, InitPlan};
 use super::state::{OCI_VERSION, State, Store};
-use super::{Failure, foreground, hooks, lifecycle, time};
-use crate::linux::idmap::{self, IdMap, Kind};
+use super::{Failure, hooks, lifecycle, time};
+use crate::linux::foreground;
 use crate::linux::namespace::{self, Namespace};
-use crate::linux::process::{Process, Signal, start_time};
+use crate::linux::process::{self, Process, Signal, start_time};
 use crate::linux::pty;
 use crate::sys::{self, Side};
-use crate::trace::{self, Topic};
 
 /// What `create` and `run` were asked.
 #[derive(Debug)]
@@ -167,7 +166,7 @@ fn birth(store: &Store, request: &Request, bundle: &Bundle, console: Option<Owne
         namespaces: plan.namespaces.names(),
         annotations: spec.annotations().clone().unwrap_or_default(),
     };
-    let maps = plan.namespaces.maps.as_ref().map(|maps| Maps { uids: maps.uids.clone(), gids: maps.gids.clone() });
+    let maps = plan.namespaces.maps.clone();
     let have = Belongings {
         parent: theirs,
         console,
@@ -182,7 +181,7 @@ fn birth(store: &Store, request: &Request, bundle: &Bundle, console: Option<Owne
     let process = undo.process.insert(process);
 
     if let Some(maps) = maps {
-        write_maps(process.pid(), &maps)?;
+        maps.write(process.pid())?;
     }
     if let Some(prepared) = prepared {
         undo.cgroup = Some(prepared.settle(process.pid())?);
@@ -231,64 +230,41 @@ fn clone(
     place: Option<&cgroups::Place>,
     handshake: Handshake,
 ) -> Result<(Process, Handshake)> {
-    let flags = init::birth_flags(&plan);
+    let kinds = init::kinds_at_birth(&plan);
     let cgroup = place.map(cgroups::Place::open).transpose()?;
-    let told = namespace::names(&plan.namespaces.new);
     let cgroup_fd = cgroup.as_ref().map(AsFd::as_fd);
-    if !plan.namespaces.need_middle() {
-        return match sys::clone3(flags, cgroup_fd) {
-            Ok(Side::Child) => {
-                drop(handshake);
-                init::live(plan, have)
+    // Each of the two processes has this variable; the child empties its own.
+    let mut ours = Some(handshake);
+    let process = if plan.namespaces.need_middle() {
+        let middle = process::clone(&[], cgroup_fd, || {
+            drop(ours.take());
+            middle(plan, have, &kinds)
+        })?;
+        let heard = ours.as_ref().context("our end of the handshake")?.expect();
+        middle.reap()?;
+        match heard? {
+            // It is our child, so nobody else gets its number before we wait for it.
+            Message::Born(pid) => {
+                Process::open(Pid::from_raw(pid))?.context("the container's first process died at birth")?
             }
-            Ok(Side::Parent(pid, fd)) => {
-                let into = cgroup_fd.map_or("", |_| " into its cgroup");
-                trace::say(Topic::Process, "clone3", format_args!("{told}{into}"), &format!("pid {pid}"));
-                Ok((Process::from_parts(pid, fd), handshake))
-            }
-            Err(error) => Err(cloning(error, &told)),
-        };
-    }
-    match sys::clone3(0, cgroup_fd) {
-        Ok(Side::Child) => {
-            drop(handshake);
-            middle(plan, have, flags)
+            other => bail!("expected a birth, heard {other:?}"),
         }
-        Ok(Side::Parent(pid, fd)) => {
-            trace::say(Topic::Process, "clone3", format_args!("a process in the middle"), &format!("pid {pid}"));
-            drop(have);
-            let middle = Process::from_parts(pid, fd);
-            let heard = handshake.expect();
-            middle.reap()?;
-            match heard? {
-                // It is our child, so nobody else gets its number before we wait for it.
-                Message::Born(pid) => {
-                    let process =
-                        Process::open(Pid::from_raw(pid))?.context("the container's first process died at birth")?;
-                    Ok((process, handshake))
-                }
-                other => bail!("expected a birth, heard {other:?}"),
-            }
-        }
-        Err(error) => Err(cloning(error, "a process in the middle")),
-    }
-}
-
-fn cloning(error: Errno, told: &str) -> anyhow::Error {
-    let hint = match error {
-        Errno::EPERM => " (new namespaces may be forbidden here: user.max_user_namespaces, AppArmor, seccomp)",
-        Errno::ENOSPC => " (no more namespaces allowed: see /proc/sys/user/)",
-        _ => "",
+    } else {
+        process::clone(&kinds, cgroup_fd, || {
+            drop(ours.take());
+            init::live(plan, have)
+        })?
     };
-    anyhow::Error::new(error).context(format!("making the container's namespaces ({told}){hint}"))
+    Ok((process, ours.context("our end of the handshake")?))
 }
 
 /// Joins, then clones: the child is born where we are, as a child of our parent.
-fn middle(plan: InitPlan, have: Belongings, flags: u64) -> ! {
-    let outcome = join(&plan).and_then(|()| match sys::clone3(flags | libc::CLONE_PARENT as u64, None) {
+fn middle(plan: InitPlan, have: Belongings, kinds: &[Namespace]) -> ! {
+    let flags = u64::from((namespace::flags(kinds) | libc::CLONE_PARENT) as u32);
+    let outcome = join(&plan).and_then(|()| match sys::clone3(flags, None) {
         Ok(Side::Child) => Ok(None),
         Ok(Side::Parent(pid, _)) => Ok(Some(pid)),
-        Err(error) => Err(cloning(error, "inside those it joins")),
+        Err(error) => Err(process::cannot_clone(error, &namespace::names(kinds))),
     });
     let said = match outcome {
         Ok(None) => init::live(plan, have),
@@ -315,27 +291,6 @@ fn join(plan: &InitPlan) -> Result<()> {
         namespace::join(file, *kind).with_context(|| format!("joining the {} namespace", kind.file()))?;
     }
     Ok(())
-}
-
-/// Root writes maps himself. A user may write only his own id, and has newuidmap write others.
-fn write_maps(pid: Pid, maps: &Maps) -> Result<()> {
-    let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-    let only = |map: &[IdMap], own: u32| matches!(map, [one] if one.size == 1 && one.host == own);
-    if geteuid().is_root() {
-        idmap::write(pid, Kind::Gid, &maps.gids)?;
-        return idmap::write(pid, Kind::Uid, &maps.uids);
-    }
-    if only(&maps.gids, gid) {
-        idmap::deny_setgroups(pid)?;
-        idmap::write(pid, Kind::Gid, &maps.gids)?;
-    } else {
-        idmap::write_with_program(pid, Kind::Gid, &maps.gids)?;
-    }
-    if only(&maps.uids, uid) {
-        idmap::write(pid, Kind::Uid, &maps.uids)
-    } else {
-        idmap::write_with_program(pid, Kind::Uid, &maps.uids)
-    }
 }
 
 /// The pid file, whole or not at all: whoever waits for it reads it at once.

@@ -276,9 +276,8 @@ fn wait_at(gate: &Gate, parent: &Handshake) -> Result<()> {
     }
 }
 
-/// Flags for `clone3`: everything new at once, but what [`enter_namespaces`] makes itself.
-pub fn birth_flags(plan: &InitPlan) -> u64 {
+/// The namespaces that `clone3` makes, all at once: every new one but those that [`enter_namespaces`] makes itself.
+pub fn kinds_at_birth(plan: &InitPlan) -> Vec<Namespace> {
     let later = [Namespace::Cgroup, Namespace::Time];
-    let kinds: Vec<Namespace> = plan.namespaces.new.iter().copied().filter(|kind| !later.contains(kind)).collect();
-    u64::from(namespace::flags(&kinds) as u32)
+    plan.namespaces.new.iter().copied().filter(|kind| !later.contains(kind)).collect()
 }

@@ -27,7 +27,6 @@ mod create;
 mod exec;
 mod features;
 mod filesystem;
-mod foreground;
 mod handshake;
 mod hooks;
 mod init;
@@ -62,13 +61,6 @@ pub(crate) struct Failure {
     pub status: u8,
     /// What to print.
     pub text: String,
-}
-
-impl Failure {
-    /// What shells answer for a program that is not there.
-    pub const NOT_FOUND: u8 = 127;
-    /// What they answer for one that may not be run.
-    pub const NOT_EXECUTABLE: u8 = 126;
 }
 
 impl fmt::Display for Failure {

@@ -20,6 +20,7 @@ use crate::handover::INIT_ANNOTATION;
 use crate::linux::idmap::{self, IdMap};
 use crate::linux::mount::{self, Propagation, Reach};
 use crate::linux::namespace::Namespace;
+use crate::linux::userns::Maps;
 
 pub mod mounts;
 pub mod process;
@@ -63,15 +64,6 @@ pub struct Namespaces {
     pub joined: Vec<(Namespace, OwnedFd)>,
     /// The id maps of a new user namespace.
     pub maps: Option<Maps>,
-}
-
-/// Id maps.
-#[derive(Debug)]
-pub struct Maps {
-    /// Of users.
-    pub uids: Vec<IdMap>,
-    /// Of groups.
-    pub gids: Vec<IdMap>,
 }
 
 impl Namespaces {

@@ -27,6 +27,7 @@ use super::Failure;
 use super::plan::process::ProcessPlan;
 use super::reaper;
 use crate::linux::caps;
+use crate::linux::process::NotRunnable;
 use crate::sys;
 use crate::trace::{self, Topic};
 
@@ -52,15 +53,7 @@ pub fn find(process: &ProcessPlan) -> Result<CString> {
             Err(_) => {}
         }
     }
-    Err(match refused {
-        Some(errno) => not_runnable(name, errno),
-        // The words are a contract: Podman looks for them.
-        None => Failure {
-            status: Failure::NOT_FOUND,
-            text: format!("exec: \"{}\": executable file not found in $PATH", name.display()),
-        }
-        .into(),
-    })
+    Err(not_runnable(name, refused.unwrap_or(Errno::ENOENT)))
 }
 
 fn check_executable(path: &Path) -> Result<(), Errno> {
@@ -70,11 +63,8 @@ fn check_executable(path: &Path) -> Result<(), Errno> {
 }
 
 fn not_runnable(name: &Path, errno: Errno) -> Error {
-    let status = match errno {
-        Errno::ENOENT | Errno::ENOTDIR => Failure::NOT_FOUND,
-        _ => Failure::NOT_EXECUTABLE,
-    };
-    Failure { status, text: format!("exec: \"{}\": {}", name.display(), errno.desc().to_lowercase()) }.into()
+    let why = NotRunnable { program: name.display().to_string(), errno };
+    Failure { status: why.status(), text: why.to_string() }.into()
 }
 
 /// Resource limits. Before the user changes: raising one above the hard limit wants `CAP_SYS_RESOURCE`.

@@ -10,11 +10,11 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal as Number, sigprocmask};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
-use nix::unistd::{read, write};
+use nix::unistd::{getpgid, getpgrp, read, write};
 
-use crate::linux::process::{Exit, Process, Signal};
+use super::process::{Exit, Process, Signal};
 use crate::sys;
 
 /// Ready to wait; from now on signals wait too.
@@ -54,7 +54,9 @@ impl Wait {
             let ready = self.poll(process)?;
             if ready.signal {
                 while let Ok(Some(signal)) = self.signals.read_signal() {
-                    self.pass_on(signal.ssi_signo as i32, process)?;
+                    if !has_had_it(&signal, process) {
+                        self.pass_on(signal.ssi_signo as i32, process)?;
+                    }
                 }
             }
             if let Some(terminal) = &mut self.terminal {
@@ -117,6 +119,11 @@ impl Wait {
         }
         Ok(())
     }
+}
+
+/// A terminal sends Ctrl-C to a whole process group: one of ours has had it already.
+fn has_had_it(signal: &siginfo, process: &Process) -> bool {
+    signal.ssi_code == libc::SI_KERNEL && getpgid(Some(process.pid())) == Ok(getpgrp())
 }
 
 struct Ready {
