@@ -1,8 +1,9 @@
 //! What a command that was killed left behind, found and finished by a later one.
 //!
-//! `containers/` holds only whole containers: one is made in `partial/<id>` and moved there by one rename, and one that is
-//! removed is first moved back. So a listing needs no test of what it finds; and what is in `partial/` while nobody holds
-//! its lock is rubbish, whichever half of its life it was in. Looking costs one `readdir` of a directory that is empty.
+//! `containers/` and `volumes/` hold only what is whole: a container is made in `partial/<id>` and moved there by one
+//! rename, and one that is removed is first moved back; so are volumes, under a number of their own. So a listing needs no
+//! test of what it finds; and what is in `partial/` while nobody holds its lock is rubbish, whichever half of its life it
+//! was in. Looking costs one `readdir` of a directory that is empty.
 //!
 //! What a *monitor* that was killed leaves behind is another thing: a container that ended and whose end nobody saw. Its
 //! network's helper runs on, and keeps its ports, until somebody tears it down. Nobody is told of such an end, so every
@@ -12,6 +13,7 @@
 //! it exclusively, or else does nothing: so a directory that is seen without a held lock has no maker about to take it.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -21,9 +23,9 @@ use super::container::{Container, ContainerConfig, MountSource};
 use super::store::{Lock, make_private, read_if_there};
 use crate::trace::{self, Topic};
 
-/// Where a container is being made.
+/// Where a container or a volume is being made.
 pub(super) struct Place {
-    /// `partial/<id>`.
+    /// `partial/<id>`, `partial/<number>.volume`.
     pub directory: PathBuf,
     id: String,
     _lock: Lock,
@@ -41,15 +43,23 @@ pub(super) enum Volumes {
 /// the name, because a name changes whole.
 const KEEP: &str = ".keep";
 
+/// At the end of the name of a directory in `partial/` that is a volume. Its beginning is no volume's name but a number
+/// that occurs once: a volume of the same name may be made and removed while an old one is still being swept.
+const VOLUME: &str = ".volume";
+
 impl Engine {
     /// A directory for container `id` to be made in.
     pub(super) fn begin(&self, id: &str) -> Result<Place> {
         self.sweep_partial();
+        self.place(id)
+    }
+
+    fn place(&self, name: &str) -> Result<Place> {
         let store = Lock::shared(&self.paths.lock())?;
-        let directory = self.paths.partial().join(id);
-        trace::ask(Topic::Store, "mkdir", format_args!("partial/{id}"), || make_private(&directory))?;
+        let directory = self.paths.partial().join(name);
+        trace::ask(Topic::Store, "mkdir", format_args!("partial/{name}"), || make_private(&directory))?;
         let lock = Lock::exclusive(&directory.join("lock"))?;
-        Ok(Place { directory, id: id.into(), _lock: lock, _store: store })
+        Ok(Place { directory, id: name.into(), _lock: lock, _store: store })
     }
 
     /// It is whole: from now on there is a container.
@@ -57,6 +67,35 @@ impl Engine {
         let whole = self.paths.container(&place.id);
         make_private(&self.paths.containers())?;
         rename(&place.directory, &whole)
+    }
+
+    /// A directory for a volume to be made in. It may be made for a container whose place holds the store's lock already.
+    pub(super) fn begin_volume(&self) -> Result<Place> {
+        self.place(&format!("{}{VOLUME}", super::names::new_id()?))
+    }
+
+    /// It is whole: from now on there is a volume at `whole`. False if somebody else made one of that name meanwhile.
+    pub(super) fn finish_volume(&self, place: Place, whole: &Path) -> Result<bool> {
+        make_private(&self.paths.volumes())?;
+        let Err(error) = rename(&place.directory, whole) else { return Ok(true) };
+        self.abandon(place);
+        let why = error.root_cause().downcast_ref().map(std::io::Error::kind);
+        if matches!(why, Some(ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists)) {
+            Ok(false)
+        } else {
+            Err(error)
+        }
+    }
+
+    /// Removes a volume; `store` is the store's lock, held exclusively. From the rename on there is none, the rest is
+    /// sweeping.
+    pub(super) fn retire_volume(&self, directory: &Path, store: Lock) -> Result<()> {
+        let rest = self.paths.partial().join(format!("{}{VOLUME}", super::names::new_id()?));
+        make_private(&self.paths.partial())?;
+        let _lock = Lock::exclusive(&directory.join("lock"))?;
+        rename(directory, &rest)?;
+        drop(store);
+        remove_tree(&rest)
     }
 
     /// It will never be whole.
@@ -114,6 +153,10 @@ impl Engine {
         drop(store);
         for (directory, _lock) in dead {
             let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.ends_with(VOLUME) {
+                let _ = remove_tree(&directory);
+                continue;
+            }
             let (id, volumes) = match name.strip_suffix(KEEP) {
                 Some(id) => (id, Volumes::Kept),
                 None => (name.as_str(), Volumes::Removed),
@@ -147,9 +190,7 @@ impl Engine {
                 }
             }
         }
-        trace::ask(Topic::Store, "rmdir", format_args!("{}", directory.display()), || {
-            super::rootfs::remove_tree(directory)
-        })
+        remove_tree(directory)
     }
 
     /// Containers that ran, do not run, and have no monitor that could tell.
@@ -176,6 +217,10 @@ impl Engine {
     pub(super) fn free_ports(&self) {
         self.sweep_ended(&self.ended_unseen());
     }
+}
+
+fn remove_tree(directory: &Path) -> Result<()> {
+    trace::ask(Topic::Store, "rmdir", format_args!("{}", directory.display()), || super::rootfs::remove_tree(directory))
 }
 
 fn ended_unseen(container: &Container) -> bool {

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -20,7 +21,7 @@ use super::Engine;
 use super::container::{Container, MountSource};
 use super::events::Type;
 use super::failure::Failure;
-use super::store::{Lock, make_private, read_if_there, write_atomic};
+use super::store::{Lock, read_if_there, write_atomic};
 use crate::trace::{self, Topic};
 
 /// What was decided about a volume: `volume.json`.
@@ -85,8 +86,13 @@ fn read(directory: &Path) -> Result<Option<Volume>> {
     Ok(Some(Volume { directory: directory.into(), ..volume }))
 }
 
-fn write(volume: &Volume) -> Result<()> {
-    write_atomic(&volume.directory.join("volume.json"), &serde_json::to_vec_pretty(volume)?)
+/// Writes a new volume, whole but for its place.
+fn write(volume: &Volume, directory: &Path) -> Result<()> {
+    let data = directory.join("_data");
+    fs::create_dir(&data).with_context(|| format!("making {}", data.display()))?;
+    // Its users need not be its owner.
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755))?;
+    write_atomic(&directory.join("volume.json"), &serde_json::to_vec_pretty(volume)?)
 }
 
 /// As Podman: letters, digits, `_`, `.`, `-`, the first a letter or digit.
@@ -145,26 +151,17 @@ impl Engine {
         };
         check_name(&name)?;
         let directory = self.paths.volumes().join(&name);
-        make_private(&directory)?;
-        let _lock = Lock::exclusive(&directory.join("lock"))?;
-        if let Some(volume) = read(&directory)? {
-            if request.existing {
-                return Ok(volume);
+        let there = || match read(&self.paths.volumes().join(&name))? {
+            Some(_) if !request.existing => {
+                bail!(Failure::Invalid(format!("volume with name {name} already exists: volume already exists")))
             }
-            bail!(Failure::Invalid(format!("volume with name {name} already exists: volume already exists")));
-        }
-        let data = directory.join("_data");
-        match fs::create_dir(&data) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                return Err(error).with_context(|| format!("making {}", data.display()));
-            }
-            _ => {
-                use std::os::unix::fs::PermissionsExt;
-                fs::set_permissions(&data, fs::Permissions::from_mode(0o755))?;
-            }
+            volume => Ok(volume),
+        };
+        if let Some(volume) = there()? {
+            return Ok(volume);
         }
         let volume = Volume {
-            name,
+            name: name.clone(),
             created: Timestamp::now().to_string(),
             driver,
             labels: request.labels.clone(),
@@ -172,7 +169,15 @@ impl Engine {
             anonymous: request.anonymous,
             directory,
         };
-        write(&volume)?;
+        let place = self.begin_volume()?;
+        if let Err(error) = write(&volume, &place.directory) {
+            self.abandon(place);
+            return Err(error).with_context(|| format!("creating volume {name}"));
+        }
+        if !self.finish_volume(place, &volume.directory)? {
+            // Of two that want the same one at once, one makes it.
+            return there()?.with_context(|| format!("{} is in the way and no volume", volume.directory.display()));
+        }
         self.record_other(Type::Volume, "create", "", &volume.name);
         Ok(volume)
     }
@@ -230,15 +235,16 @@ impl Engine {
         }
         // A container that is being created holds the store's lock from before it looks at volumes until its
         // container.json names them.
-        let _store = Lock::exclusive(&self.paths.lock())?;
+        let store = Lock::exclusive(&self.paths.lock())?;
         if !self.users_of_volume(&volume.name)?.is_empty() {
             bail!(Failure::Invalid(format!("volume {} has just been taken into use", volume.name)));
         }
         // Files in it may belong to any of the user's ids, which only root of his namespace may remove.
         self.enter(None)?;
-        fs::remove_file(volume.directory.join("volume.json"))
-            .with_context(|| format!("removing volume {}", volume.name))?;
-        fs::remove_dir_all(&volume.directory).with_context(|| format!("removing {}", volume.directory.display()))?;
+        if !volume.directory.exists() {
+            bail!(Failure::NoSuchVolume(volume.name.clone()));
+        }
+        self.retire_volume(&volume.directory, store).with_context(|| format!("removing volume {}", volume.name))?;
         self.record_other(Type::Volume, "remove", "", &volume.name);
         Ok(())
     }

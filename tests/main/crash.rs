@@ -116,6 +116,47 @@ both!(an_exec_survives_too, |world| {
     at_every_point(world, &["exec", "victim", "/witness", "echo", "hello"], before);
 });
 
+both!(a_volume_is_made_and_removed_whole_or_not_at_all, |world| {
+    let data = world.data().join("volumes/victim/_data");
+    let before = || {
+        world.podling(["volume", "create", "--ignore", "victim"]).ok();
+        std::fs::write(data.join("precious"), "").expect("it is ours");
+    };
+    let remove = ["volume", "rm", "victim"];
+    before();
+    let removing = points(world, &remove);
+    let making = points(world, &["volume", "create", "victim"]);
+    assert!(removing.len() > 4 && making.len() > 3, "{removing:?} {making:?}");
+    for fault in &removing {
+        before();
+        with(world, fault, &remove);
+        let left = world.podling(["volume", "ls", "-q"]).ok().to_owned();
+        assert_eq!(left == "victim", data.join("precious").exists(), "{fault}: {left}");
+        world.podling(["volume", "create", "--ignore", "victim"]).ok();
+        assert_eq!(left == "victim", data.join("precious").exists(), "{fault}: a new one is empty");
+        clean(world, fault, &[]);
+    }
+    for fault in &making {
+        world.podling(["volume", "rm", "--force", "victim"]).ok();
+        with(world, fault, &["volume", "create", "victim"]);
+        world.podling(["volume", "create", "--ignore", "victim"]).ok();
+        clean(world, fault, &[]);
+    }
+});
+
+both!(of_many_who_want_one_new_volume_each_gets_it, |world| {
+    let create = ["volume", "create", "--ignore", "shared"];
+    let all: Vec<_> = (0..12).map(|_| world.spawn(create)).collect();
+    for one in all {
+        assert_eq!(one.wait().ok(), "shared");
+    }
+    let removals: Vec<_> = (0..6).map(|_| world.spawn(["volume", "rm", "--force", "shared"])).collect();
+    for one in removals {
+        one.wait().ok();
+    }
+    assert_eq!(world.podling(["volume", "ls", "-q"]).ok(), "");
+});
+
 both!(a_removal_survives_too, |world| {
     world.image("witness");
     at_every_point(world, &["rm", "--force", "victim"], || start(world));
