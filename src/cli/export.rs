@@ -41,7 +41,7 @@ impl Verb for Export {
         // container's to give away: those directories stay, empty.
         let root = match container.monitor() {
             Some(monitor) => format!("/proc/{}/root{}", monitor.pid, container.rootfs().display()).into(),
-            None => engine.mount(&container)?,
+            None => engine.mount_once(&container)?,
         };
         let owners = engine.owners(&container.config)?;
         let packed =

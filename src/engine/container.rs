@@ -182,6 +182,17 @@ impl Container {
         monitor_in(&self.run)
     }
 
+    /// A live command that has its root file system mounted while it does not run (`cp`, `export`).
+    pub fn holder(&self) -> Option<Process> {
+        let mut files = fs::read_dir(self.holders()).into_iter().flatten().flatten();
+        files.find_map(|file| process_in(&file.path()))
+    }
+
+    /// Where such commands say so, a file each.
+    pub fn holders(&self) -> PathBuf {
+        self.run.join("mounted")
+    }
+
     /// How it ended last.
     pub fn exit(&self) -> Option<ExitRecord> {
         read_json(&self.data.join("exit.json")).or_else(|| read_json(&self.run.join("exit.json")))

@@ -57,6 +57,7 @@ impl Launched {
 impl Engine {
     /// Everything up to a process that waits to be let go. The caller holds the container's lock and has entered.
     pub(super) fn bring_up(&self, container: &Container, foreground: bool) -> Result<Launched> {
+        self.await_holders(container)?;
         // A boot, or a monitor that was killed, may have left traces of the last run.
         self.tear_down(container).context("clearing away the last run")?;
         if !container.config.ports.is_empty() {

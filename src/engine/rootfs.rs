@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
+use nix::poll::PollTimeout;
 
 use super::Engine;
-use super::container::{Container, Process, Root};
-use super::store::make_private;
+use super::container::{Container, Process, Root, process_in};
+use super::store::{make_private, write_whole};
 use crate::image::layer::Ids;
 use crate::linux::mount::{self, Reach};
 use crate::linux::namespace::{self, Namespace};
@@ -23,8 +24,8 @@ use crate::linux::overlay::{self, Durability, Writable};
 impl Engine {
     /// Mounts the container's root file system in this process's own mount namespace ([`Engine::enter`] first), and
     /// says where. Not for one that is mounted elsewhere: two overlays must not share an upper directory; see
-    /// [`Engine::root_of`].
-    pub fn mount(&self, container: &Container) -> Result<PathBuf> {
+    /// [`Engine::mount_once`].
+    pub(super) fn mount(&self, container: &Container) -> Result<PathBuf> {
         let target = container.rootfs();
         if let Root::Image { layers, .. } = &container.config.root {
             let (upper, work) = (container.upper(), container.data.join("work"));
@@ -46,8 +47,56 @@ impl Engine {
         self.enter(Some(container))?;
         match container.process() {
             Some(process) => Ok(format!("/proc/{}/root", process.pid).into()),
-            None => self.mount(container),
+            None => self.mount_once(container),
         }
+    }
+
+    /// The root file system alone, without what a running container has mounted in it. If another command has it mounted
+    /// already, that mount is borrowed: a second overlay of the same upper directory would be another file system, and each
+    /// would pull the files from under the other. Whoever comes next can borrow from us, until this process ends.
+    pub fn mount_once(&self, container: &Container) -> Result<PathBuf> {
+        let target = container.rootfs();
+        if matches!(container.config.root, Root::Directory(_)) {
+            return Ok(target);
+        }
+        let _lock = self.hold(container)?;
+        let me = Process::of(std::process::id() as i32).context("/proc does not show this process")?;
+        let ours = container.holders().join(me.pid.to_string());
+        if process_in(&ours) == Some(me) {
+            return Ok(target);
+        }
+        make_private(&container.holders())?;
+        loop {
+            // It may run by now, while we waited for the lock.
+            let (from, path) = match (container.process(), container.holder()) {
+                (Some(process), _) => (process, Path::new("/")),
+                (None, Some(holder)) => (holder, target.as_path()),
+                (None, None) => {
+                    self.mount(container)?;
+                    break;
+                }
+            };
+            match self.borrow_mount(from, path, &target) {
+                Ok(()) => break,
+                // It is about to end, or has.
+                Err(_) if from.hold()?.is_none_or(|it| it.await_end(PollTimeout::from(100_u8)).unwrap_or(false)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        write_whole(&ours, format!("{} {}", me.pid, me.start_time).as_bytes())?;
+        Ok(target)
+    }
+
+    /// Waits until no other command has the root file system mounted: it is to be mounted for a container that runs.
+    pub(super) fn await_holders(&self, container: &Container) -> Result<()> {
+        while let Some(holder) = container.holder() {
+            let Some(held) = holder.hold()? else { continue };
+            if !held.await_end(PollTimeout::from(1000_u16))? {
+                eprintln!("podling: waiting for process {}, which copies files of {}", holder.pid, container.name());
+                held.await_end(PollTimeout::NONE)?;
+            }
+        }
+        Ok(())
     }
 
     /// Undoes all that was mounted below the bundle in this process's mount namespace: the root file system, images,

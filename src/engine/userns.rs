@@ -45,7 +45,7 @@ impl Engine {
 
     fn enter_user_namespace(&self, container: Option<&Container>) -> Result<()> {
         if let Some(container) = container
-            && let Some(host) = container.monitor().or_else(|| container.process())
+            && let Some(host) = container.monitor().or_else(|| container.process()).or_else(|| container.holder())
             && join(host)?
         {
             return namespace::unshare(&[Namespace::Mount]);

@@ -94,3 +94,62 @@ both!(what_cannot_be_copied_is_said_to, |world| {
     world.snapshot("cp_errors", &said);
     world.podling(["rm", "box"]).ok();
 });
+
+both!(many_copies_at_once_share_one_mount_of_what_is_stopped, |world| {
+    let image = world.image("busybox");
+    world.podling(["create", "--name=box", "--network=none", image, "ls", "/in"]).ok();
+    let empty = world.directory("in");
+    world.podling(["cp", empty.to_str().expect("plain ASCII"), "box:/"]).ok();
+    let files: Vec<_> = (0..8).map(|number| world.file(&format!("file{number}"), format!("{number}"))).collect();
+    let out = world.directory("out");
+    let mut copies = Vec::new();
+    for (number, file) in files.iter().enumerate() {
+        copies.push(world.spawn(["cp", file.to_str().expect("plain ASCII"), "box:/in/"]));
+        copies.push(world.spawn(["cp", "box:/bin/busybox", &format!("{}/{number}", out.display())]));
+    }
+    for copy in copies {
+        copy.wait().ok();
+    }
+    assert_eq!(fs::read_dir(out).expect("ours").count(), 8);
+    let names = (0..8).map(|number| format!("file{number}")).collect::<Vec<_>>().join("\n");
+    assert_eq!(world.podling(["start", "-a", "box"]).ok(), names);
+    // From one container into itself, through two commands that need each other, and more than a pipe holds.
+    let podling = crate::setup::setup().bin("podling");
+    let line = format!("{0} cp box:/bin/busybox - | {0} cp - box:/in", podling.display());
+    world.program("sh", ["-c", &line]).ok();
+    world.podling(["cp", "box:/in/busybox", &format!("{}/back", world.dir.display())]).ok();
+    assert!(fs::metadata(world.dir.join("back")).expect("copied").len() > 100_000);
+    world.podling(["rm", "box"]).ok();
+});
+
+both!(a_copy_under_way_shares_its_mount_and_a_start_waits_for_it, |world| {
+    let image = world.image("busybox");
+    world.podling(["create", "--name=box", "--network=none", image, "ls", "/tmp"]).ok();
+    // A copy that has begun, and whose stream has not ended.
+    let mut copy = world.spawn_with_input(["cp", "-", "box:/tmp"]);
+    let id = world.podling(["ps", "-aq", "--no-trunc"]).ok().to_owned();
+    let mounted = world.run_dir().join("containers").join(id).join("mounted");
+    crate::running::until("it is mounted", || fs::read_dir(&mounted).ok()?.next().map(drop));
+    // In a mount of its own this one would put a directory /tmp into the container's layer that the other does not know.
+    let file = world.file("second", "");
+    world.podling(["cp", file.to_str().expect("plain ASCII"), "box:/tmp/"]).ok();
+    let start = world.spawn(["start", "-a", "box"]);
+    // An archive of one empty file, name first, and the zeros that end it.
+    let mut header = [0_u8; 512];
+    header[..4].copy_from_slice(b"late");
+    header[100..108].copy_from_slice(b"0000644\0");
+    header[108..116].copy_from_slice(b"0000000\0");
+    header[116..124].copy_from_slice(b"0000000\0");
+    header[124..136].copy_from_slice(b"00000000000\0");
+    header[136..148].copy_from_slice(b"00000000000\0");
+    header[156] = b'0';
+    header[257..265].copy_from_slice(b"ustar\x0000");
+    header[148..156].fill(b' ');
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    copy.write(std::str::from_utf8(&header).expect("ASCII"));
+    copy.write(&"\0".repeat(1024));
+    copy.wait().ok();
+    assert_eq!(start.wait().ok(), "late\nsecond");
+    world.podling(["rm", "box"]).ok();
+});
