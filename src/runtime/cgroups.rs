@@ -18,7 +18,6 @@ use anyhow::{Context, Result, bail};
 use nix::unistd::Pid;
 use oci_spec::runtime::{LinuxResources, Spec};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use super::plan::resources;
 use crate::linux::cgroup::devices::Rule;
@@ -328,9 +327,9 @@ impl Place {
         }
     }
 
-    /// What it has used, as runc prints it.
-    pub fn statistics(&self) -> Result<Value> {
-        Ok(statistics(&self.group()?.stats()))
+    /// What it has used.
+    pub fn stats(&self) -> Result<Stats> {
+        Ok(self.group()?.stats())
     }
 }
 
@@ -341,67 +340,6 @@ fn refuse_below_usage(bound: Limit, stats: &Stats) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// runc's shape, with version 1's names; "no limit" is the largest number there.
-fn statistics(stats: &Stats) -> Value {
-    let bound = |limit: Option<Limit>| match limit {
-        Some(Limit::At(value)) => value,
-        Some(Limit::Max) => u64::MAX,
-        None => 0,
-    };
-    let cpu = |name: &str| stats.cpu.get(name).copied().unwrap_or(0);
-    let memory = |name: &str| stats.memory_stat.get(name).copied().unwrap_or(0);
-    let event = |name: &str| stats.memory_events.get(name).copied().unwrap_or(0);
-    let disks = |words: [(&str, &str); 2]| {
-        let mut entries = Vec::new();
-        for (device, numbers) in &stats.io {
-            let (major, minor) = device.split_once(':').unwrap_or((device, "0"));
-            let number = |text: &str| text.parse().unwrap_or(0u64);
-            for (word, operation) in words {
-                let value = numbers.get(word).copied().unwrap_or(0);
-                entries
-                    .push(json!({ "major": number(major), "minor": number(minor), "op": operation, "value": value }));
-            }
-        }
-        entries
-    };
-    let pages = stats
-        .hugetlb
-        .iter()
-        .map(|(size, (used, limit))| (size.clone(), json!({ "usage": used, "max": bound(*limit), "failcnt": 0 })));
-    json!({
-        "cpu": {
-            "usage": {
-                "total": cpu("usage_usec") * 1000,
-                "kernel": cpu("system_usec") * 1000,
-                "user": cpu("user_usec") * 1000,
-            },
-            "throttling": {
-                "periods": cpu("nr_periods"),
-                "throttledPeriods": cpu("nr_throttled"),
-                "throttledTime": cpu("throttled_usec") * 1000,
-            },
-        },
-        "memory": {
-            "cache": memory("file"),
-            "usage": {
-                "limit": bound(stats.memory_max),
-                "usage": stats.memory.unwrap_or(0),
-                "max": stats.memory_peak.unwrap_or(0),
-                "failcnt": event("max"),
-            },
-            "swap": { "limit": bound(stats.swap_max), "usage": stats.swap.unwrap_or(0), "failcnt": 0 },
-            "raw": stats.memory_stat,
-            "events": stats.memory_events,
-        },
-        "pids": { "current": stats.pids.unwrap_or(0), "limit": bound(stats.pids_max) },
-        "blkio": {
-            "ioServiceBytesRecursive": disks([("rbytes", "Read"), ("wbytes", "Write")]),
-            "ioServicedRecursive": disks([("rios", "Read"), ("wios", "Write")]),
-        },
-        "hugetlb": pages.collect::<serde_json::Map<_, _>>(),
-    })
 }
 
 #[cfg(test)]
@@ -419,18 +357,5 @@ mod tests {
         assert_eq!(read("/a/b"), pair("user.slice", "podling-abc.scope"));
         assert!(read("machine:a:b").is_err(), "no slice");
         assert!(read("a.slice:b:c/../d").is_err(), "no name");
-    }
-
-    #[test]
-    fn usage_is_told_in_runcs_words() {
-        let mut stats = Stats { memory_max: Some(Limit::Max), pids: Some(3), ..Stats::default() };
-        stats.cpu.insert("usage_usec".into(), 5);
-        stats.io.insert("8:16".into(), [("rbytes".to_string(), 4096)].into());
-        let json = statistics(&stats);
-        assert_eq!(json["cpu"]["usage"]["total"], 5000);
-        assert_eq!(json["memory"]["usage"]["limit"], u64::MAX);
-        assert_eq!(json["pids"]["current"], 3);
-        let first = &json["blkio"]["ioServiceBytesRecursive"][0];
-        assert_eq!((&first["minor"], &first["op"], &first["value"]), (&json!(16), &json!("Read"), &json!(4096)));
     }
 }

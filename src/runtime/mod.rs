@@ -37,6 +37,7 @@ mod protect;
 mod reaper;
 mod spec;
 mod state;
+mod statistics;
 mod time;
 mod update;
 

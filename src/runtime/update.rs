@@ -7,6 +7,7 @@ use oci_spec::runtime::LinuxResources;
 
 use super::arguments::Arguments;
 use super::state::{Status, Store};
+use super::statistics;
 
 /// `update`: from a file (`-`: standard input), or from options named as runc has them.
 pub fn update(store: &Store, id: &str, arguments: &Arguments) -> Result<()> {
@@ -62,7 +63,7 @@ pub fn events(store: &Store, id: &str) -> Result<()> {
         bail!("container {id} is not running");
     }
     let data = match &state.cgroup {
-        Some(place) => place.statistics()?,
+        Some(place) => statistics::document(&place.stats()?),
         None => serde_json::json!({}),
     };
     Ok(writeln!(stdout(), "{}", serde_json::json!({ "type": "stats", "id": id, "data": data }))?)

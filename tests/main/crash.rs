@@ -62,20 +62,19 @@ fn start(world: &World) {
 /// Nothing is left but what a later command can put right.
 #[track_caller]
 fn recovers(world: &World, fault: &str) {
-    let ids = leftovers::container_ids(world);
     let listed = world.podling(["ps", "--all", "--format", "{{.Names}} {{.State}}"]);
     assert_eq!(listed.status, 0, "{fault}: {listed}");
     let next = ["run", "--rm", "--replace", "--network=none", "--name=victim", "witness", "echo", "next"];
     let next = world.podling(next);
     assert_eq!((next.status, next.stdout.as_str()), (0, "next\n"), "{fault}: {next}\nbefore: {listed}");
-    clean(world, fault, &ids);
+    clean(world, fault);
 }
 
 #[track_caller]
-fn clean(world: &World, fault: &str, ids: &[String]) {
+fn clean(world: &World, fault: &str) {
     let removed = world.podling(["rm", "--all", "--force", "--time=0"]);
     assert_eq!(removed.status, 0, "{fault}: {removed}");
-    let left = leftovers::find(world, ids);
+    let left = leftovers::find(world);
     assert!(left.is_empty(), "{fault}: left behind:\n  {}", left.join("\n  "));
 }
 
@@ -84,7 +83,7 @@ fn clean(world: &World, fault: &str, ids: &[String]) {
 fn at_every_point(world: &World, words: &[&str], before: impl Fn()) {
     before();
     let points = points(world, words);
-    clean(world, "no fault", &[]);
+    clean(world, "no fault");
     assert!(points.len() > 5, "{words:?} says too little of itself: {points:?}");
     let mut hit = 0;
     for fault in &points {
@@ -134,13 +133,13 @@ both!(a_volume_is_made_and_removed_whole_or_not_at_all, |world| {
         assert_eq!(left == "victim", data.join("precious").exists(), "{fault}: {left}");
         world.podling(["volume", "create", "--ignore", "victim"]).ok();
         assert_eq!(left == "victim", data.join("precious").exists(), "{fault}: a new one is empty");
-        clean(world, fault, &[]);
+        clean(world, fault);
     }
     for fault in &making {
         world.podling(["volume", "rm", "--force", "victim"]).ok();
         with(world, fault, &["volume", "create", "victim"]);
         world.podling(["volume", "create", "--ignore", "victim"]).ok();
-        clean(world, fault, &[]);
+        clean(world, fault);
     }
 });
 

@@ -1,6 +1,9 @@
 //! The harness itself: its worlds, its images, its registry. When these fail, no other failure means anything.
 
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use podling::linux::cgroup::{Cgroup, Hierarchy};
 
 use crate::setup::setup;
 use crate::world::{Who, World};
@@ -63,4 +66,28 @@ fn a_process_that_is_left_fails_the_test_and_is_killed() {
 fn a_temporary_file_that_is_left_fails_the_test() {
     let complaint = complaint(|world| drop(world.file("tmp/forgotten", "")));
     assert!(complaint.contains("temporary file: forgotten"), "{complaint}");
+}
+
+mod a_cgroup_that_is_left_fails_the_test {
+    use super::*;
+
+    #[test]
+    fn root() {
+        if !setup().is_root {
+            return crate::skip::skip("not started by root");
+        }
+        // On a machine with version 1 alone nobody makes any.
+        let Some(hierarchy) = Hierarchy::find() else { return };
+        let ended = std::panic::catch_unwind(|| {
+            World::of(Who::Root, |world| {
+                let hierarchy = Hierarchy::find().expect("it was there");
+                Cgroup::create(&hierarchy, &Path::new("/podling").join(world.tag() + "left")).expect("we are root");
+            });
+        });
+        let complaint = ended.expect_err("what is left must fail the test");
+        let complaint = complaint.downcast_ref::<String>().expect("a message");
+        let left = complaint.lines().find_map(|line| line.trim().strip_prefix("cgroup: ")).expect(complaint);
+        let path = Path::new("/").join(Path::new(left).strip_prefix(hierarchy.root()).expect("it is in the tree"));
+        Cgroup::open(&hierarchy, &path).expect("we are root").expect("it is there").remove().expect("it is empty");
+    }
 }

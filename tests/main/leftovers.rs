@@ -16,13 +16,22 @@ use crate::world::World;
 /// The variable whose value is the world's directory.
 pub const MARK: &str = "PODLING_TEST_WORLD";
 
-/// The ids of the containers in this world's store: their cgroups are named after them.
-pub fn container_ids(world: &World) -> Vec<String> {
-    names_in(&world.data().join("containers"))
+/// By what this world's cgroups are known: the ids of the containers that there are and, from the log of events, of those
+/// that there were (`--rm`), and the tag of those that were made without the engine.
+pub fn cgroup_names(world: &World) -> Vec<String> {
+    let mut names = names_in(&world.data().join("containers"));
+    let events = fs::read_to_string(world.data().join("events")).unwrap_or_default();
+    let events = events.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let of_containers = events.filter(|event| event["Type"] == "container");
+    names.extend(of_containers.filter_map(|event| Some(event["ID"].as_str()?.to_owned())));
+    names.push(world.tag());
+    names.sort();
+    names.dedup();
+    names
 }
 
 /// One line for each thing that is left.
-pub fn find(world: &World, ids: &[String]) -> Vec<String> {
+pub fn find(world: &World) -> Vec<String> {
     let mut left = Vec::new();
     // A monitor leaves a moment after the command that was waiting for its container: give it that moment.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
@@ -33,7 +42,7 @@ pub fn find(world: &World, ids: &[String]) -> Vec<String> {
     }
     left.extend(processes.into_iter().map(|(pid, command)| format!("process {pid}: {command}")));
     left.extend(mounts_of(world).into_iter().map(|target| format!("mount: {target}")));
-    left.extend(cgroups_of(ids).into_iter().map(|path| format!("cgroup: {path}")));
+    left.extend(cgroups_of(&cgroup_names(world)).into_iter().map(|path| format!("cgroup: {path}")));
     let places = ["containers", "partial", "names"].map(|sub| world.data().join(sub));
     let running = [world.run_dir().join("containers"), world.run_dir().join("runtime"), world.dir.join("run/runtime")];
     for place in places.iter().chain(&running) {
@@ -100,14 +109,14 @@ fn mounts_of(world: &World) -> Vec<String> {
     targets.filter(|target| Path::new(target).starts_with(&world.dir)).map(str::to_owned).collect()
 }
 
-/// Cgroups below any hierarchy whose name holds the id of one of these containers.
-fn cgroups_of(ids: &[String]) -> Vec<String> {
+/// Cgroups below any hierarchy whose name holds one of these.
+fn cgroups_of(names: &[String]) -> Vec<String> {
     let mut found = Vec::new();
     let mut to_see = vec![Path::new("/sys/fs/cgroup").to_path_buf()];
-    while let (Some(dir), false) = (to_see.pop(), ids.is_empty()) {
+    while let Some(dir) = to_see.pop() {
         let entries = fs::read_dir(&dir).into_iter().flatten().flatten();
         for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-            if ids.iter().any(|id| entry.file_name().to_string_lossy().contains(id.as_str())) {
+            if names.iter().any(|name| entry.file_name().to_string_lossy().contains(name.as_str())) {
                 found.push(entry.path().display().to_string());
             }
             to_see.push(entry.path());

@@ -39,8 +39,7 @@ pub fn bundle(world: &World, words: &[&str], change: impl FnOnce(&mut Value)) ->
 
 /// The container's id: also its cgroup's name, which all worlds share.
 pub fn id(world: &World) -> String {
-    let number = world.dir.file_name().expect("a world is below a directory").to_string_lossy();
-    format!("box-{}-{number}", std::process::id())
+    world.tag() + "box"
 }
 
 #[track_caller]

@@ -112,6 +112,12 @@ impl World {
         world
     }
 
+    /// How the ids begin that tests choose themselves: a cgroup's name is seen by all worlds.
+    pub fn tag(&self) -> String {
+        let number = self.dir.file_name().expect("a world is below a directory").to_string_lossy();
+        format!("test-{}-{number}-", std::process::id())
+    }
+
     /// $DATA: what survives a reboot.
     pub fn data(&self) -> PathBuf {
         if self.who == Who::Root { self.dir.join("data") } else { self.dir.join("home/.local/share/podling") }
@@ -300,9 +306,8 @@ impl World {
 
     /// Removes the containers, then insists that nothing is left.
     fn end(&self) {
-        let ids = leftovers::container_ids(self);
         let removed = self.podling(["rm", "--force", "--all", "--time", "0"]);
-        let mut left = leftovers::find(self, &ids);
+        let mut left = leftovers::find(self);
         if removed.status != 0 {
             left.push(removed.to_string());
         }

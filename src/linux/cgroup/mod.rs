@@ -3,14 +3,15 @@
 //! A process is born into its group (clone3 with `CLONE_INTO_CGROUP`, which takes [`Cgroup::fd`]), not moved there: what
 //! it allocated before a move stays charged to the old group, and a fork between the two would escape.
 //!
-//! `resources` turns limits into files, `stats` reads them back, `devices` says which device files may be opened,
-//! `systemd` asks systemd for a group where the tree is systemd's.
+//! `resources` turns limits into files, `stats` reads them back, `delegation` passes the controllers down the tree that
+//! limits need, `devices` says which device files may be opened, `systemd` asks systemd for a group where the tree is
+//! systemd's.
 //!
-//! The subtlety is the rule of two levels: a group that passes controllers on to its children (`cgroup.subtree_control`)
-//! may hold no process itself; the kernel answers `EBUSY`. So processes live in leaves, and who was given a group to
-//! divide (a delegated systemd unit) must first move himself down into one; see [`Cgroup::pass_on`]. cgroups(7).
+//! The subtlety is that a group can be removed at any moment by whoever owns the one above, systemd above all; then the
+//! kernel answers `ENODEV` to each read of a file that is still open. cgroups(7).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,15 +20,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, open, openat};
+use nix::fcntl::{OFlag, open, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
-use nix::unistd::{AccessFlags, Pid};
+use nix::unistd::Pid;
 
+use crate::sys;
 use crate::trace::{self, Topic};
 
+mod delegation;
 pub mod devices;
 mod resources;
 mod stats;
@@ -38,8 +41,8 @@ mod tests;
 pub use resources::{Limit, Resources, Unavailable, weight_from_shares};
 pub use stats::Stats;
 
-/// The leaf to which the processes of a delegated group move, so that the group may pass controllers on.
-const CALLERS: &str = "podling-callers";
+/// The extended attribute of a group that was made only to hold others: whoever removes the last of them removes it too.
+const MADE: &str = "user.podling.made";
 
 /// How long to wait for the kernel: freezing and dying take as long as the longest system call that is under way.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -86,29 +89,10 @@ impl Hierarchy {
         self.path_of("self")
     }
 
-    /// The group below which we make others: our own; or, if its processes have stepped down into a leaf to make room
-    /// (as [`Cgroup::set`] lets them), the one above that leaf.
-    pub fn own_division(&self) -> Result<PathBuf> {
-        let own = self.own_path()?;
-        Ok(match own.parent() {
-            Some(above) if own.file_name().is_some_and(|name| name == CALLERS) => above.into(),
-            _ => own,
-        })
-    }
-
     /// A group's directory.
     pub fn directory(&self, path: &Path) -> PathBuf {
         let names = path.components().filter(|part| matches!(part, Component::Normal(_)));
         self.root.join(names.collect::<PathBuf>())
-    }
-
-    /// Whether we may make groups below this one and put processes there.
-    pub fn may_divide(&self, path: &Path) -> bool {
-        let directory = self.directory(path);
-        let writable = |path: &Path| {
-            nix::unistd::faccessat(nix::fcntl::AT_FDCWD, path, AccessFlags::W_OK, AtFlags::AT_EACCESS).is_ok()
-        };
-        writable(&directory) && writable(&directory.join("cgroup.procs"))
     }
 }
 
@@ -127,17 +111,39 @@ impl Cgroup {
         if path.components().any(|part| part == Component::ParentDir) {
             bail!("cgroup {}: a path with .. leads out of its group", path.display());
         }
+        // Others may remove an empty group above this one between two of our steps, as `remove` does: then once more.
+        // Each round that fails is the end of somebody else's group, so the rounds come to an end.
+        loop {
+            if Self::make(hierarchy, path)?
+                && let Some(group) = Self::open(hierarchy, path)?
+            {
+                return Ok(group);
+            }
+        }
+    }
+
+    /// Makes the directories, from the top down; false if one vanished meanwhile.
+    fn make(hierarchy: &Hierarchy, path: &Path) -> Result<bool> {
+        let target = hierarchy.directory(path);
         let mut directory = hierarchy.root.clone();
         for name in path.components().filter(|part| matches!(part, Component::Normal(_))) {
             directory.push(name);
-            let made = nix::unistd::mkdir(&directory, Mode::from_bits_truncate(0o755));
-            match made {
-                Err(Errno::EEXIST) => {}
+            match nix::unistd::mkdir(&directory, Mode::from_bits_truncate(0o755)) {
+                Err(Errno::EEXIST) => continue,
+                Err(Errno::ENOENT) if directory.parent().is_some_and(|above| above != hierarchy.root) => {
+                    return Ok(false);
+                }
                 result => trace::ask(Topic::Cgroup, "mkdir", format_args!("{}", directory.display()), || result)
                     .with_context(|| format!("making the cgroup {}", directory.display()))?,
             }
+            if directory != target
+                && let Ok(made) = File::open(&directory)
+            {
+                // A kernel before 5.7 keeps no such mark: there the empty group stays.
+                let _ = sys::fsetxattr(made.as_fd(), OsStr::new(MADE), b"1");
+            }
         }
-        Self::open(hierarchy, path)?.with_context(|| format!("the cgroup {} is gone again", path.display()))
+        Ok(true)
     }
 
     /// Opens the group at `path` (from the root of the hierarchy), if there is one.
@@ -309,7 +315,8 @@ impl Cgroup {
         }
     }
 
-    /// Removes the group and those below it, when the last process has left. It does not kill.
+    /// Removes the group and those below it, when the last process has left; and those above it that were only made to
+    /// hold it and its like, if it was the last. It does not kill.
     pub fn remove(self) -> Result<()> {
         if !self.wait("populated", false)? {
             let pids: Vec<String> = self.processes()?.iter().map(ToString::to_string).collect();
@@ -324,77 +331,20 @@ impl Cgroup {
             trace::ask(Topic::Cgroup, "rmdir", format_args!("{}", directory.display()), call)
                 .with_context(|| format!("removing the cgroup {}", directory.display()))?;
         }
+        self.remove_empty_above();
         Ok(())
     }
 
-    /// Lets the groups right below this one have these controllers; the way down from the root must be open already.
-    ///
-    /// Errors: `EBUSY` if processes live in this group.
-    fn pass_on_here(&self, controllers: &BTreeSet<String>) -> nix::Result<()> {
-        let present = self.words("cgroup.subtree_control");
-        let missing: Vec<String> = controllers.difference(&present).map(|name| format!("+{name}")).collect();
-        if missing.is_empty() { Ok(()) } else { self.write("cgroup.subtree_control", &missing.join(" ")) }
-    }
-
-    /// Opens the way for these controllers from the root of the hierarchy down to this group.
-    ///
-    /// Where it is barred by processes in our own group, and that group is ours to divide, they move to a leaf below it.
-    /// Errors: [`Unavailable`], with the cure if it is known.
-    fn pass_on(&self, controllers: &BTreeSet<String>) -> Result<()> {
-        let own = self.hierarchy.own_division()?;
-        let above: Vec<&Path> = self.path.ancestors().skip(1).collect();
-        for path in above.into_iter().rev() {
-            let Some(group) = Self::open(&self.hierarchy, path)? else { continue };
-            let offered = group.words("cgroup.controllers");
-            if let Some(missing) = controllers.difference(&offered).next() {
-                return Err(Unavailable::new(missing, self, &group, None).into());
-            }
-            let mut answer = group.pass_on_here(controllers);
-            if answer == Err(Errno::EBUSY) && path == own && self.hierarchy.may_divide(&own) {
-                answer = group.step_down(controllers);
-            }
-            if let Err(errno) = answer {
-                let missing = controllers.difference(&group.words("cgroup.subtree_control")).next().cloned();
-                return Err(Unavailable::new(&missing.unwrap_or_default(), self, &group, Some(errno)).into());
-            }
-        }
-        Ok(())
-    }
-
-    /// Moves all processes of this group to a leaf below it, then passes the controllers on.
-    fn step_down(&self, controllers: &BTreeSet<String>) -> nix::Result<()> {
-        let leaf = Self::create(&self.hierarchy, &self.path.join(CALLERS)).map_err(|_| Errno::EACCES)?;
-        let mut answer = Err(Errno::EBUSY);
-        // Others may fork or arrive meanwhile; a few rounds catch those who were born during the one before.
-        for _ in 0..16 {
-            for pid in self.read("cgroup.procs")?.lines() {
-                match leaf.write("cgroup.procs", pid) {
-                    Ok(()) | Err(Errno::ESRCH) => {}
-                    Err(errno) => return Err(errno),
-                }
-            }
-            answer = self.pass_on_here(controllers);
-            if answer != Err(Errno::EBUSY) {
-                break;
-            }
-        }
-        answer
-    }
-
-    /// Passes on whatever the groups above this one offer, without moving anybody: so that usage can be read here and
-    /// the container sees its limits, even if no limit was asked for.
-    pub fn pass_on_what_there_is(&self) {
-        let above: Vec<&Path> = self.path.ancestors().skip(1).collect();
-        for path in above.into_iter().rev() {
+    /// An administrator may have made an empty group, with limits, for containers to come: only what carries our mark
+    /// goes. That others are in it, or have removed it, the kernel says.
+    fn remove_empty_above(&self) {
+        for path in self.path.ancestors().skip(1) {
             let Ok(Some(group)) = Self::open(&self.hierarchy, path) else { return };
-            // The rule of two levels; the root is exempt.
-            if path.parent().is_some() && group.read("cgroup.procs").is_ok_and(|pids| !pids.is_empty()) {
+            let made = sys::fgetxattr(group.fd(), OsStr::new(MADE)).is_ok();
+            if !made || std::fs::remove_dir(group.directory()).is_err() {
                 return;
             }
-            for controller in group.words("cgroup.controllers") {
-                // What is refused is not there; nothing was asked for.
-                let _ = group.pass_on_here(&BTreeSet::from([controller]));
-            }
+            trace::say(Topic::Cgroup, "rmdir", format_args!("{}", group.directory().display()), "ok");
         }
     }
 }

@@ -30,7 +30,7 @@ pub struct Stats {
     /// Their bound.
     pub pids_max: Option<Limit>,
     /// `io.stat`: for each device (`8:0`) `rbytes`, `wbytes`, `rios`, `wios` …
-    pub io: BTreeMap<String, BTreeMap<String, u64>>,
+    pub io: Option<BTreeMap<String, BTreeMap<String, u64>>>,
     /// Bytes of huge pages by page size, and their bound.
     pub hugetlb: BTreeMap<String, (u64, Option<Limit>)>,
 }
@@ -40,6 +40,17 @@ impl Stats {
     pub fn memory_in_use(&self) -> Option<u64> {
         let reclaimable = self.memory_stat.get("inactive_file").copied().unwrap_or(0);
         self.memory.map(|bytes| bytes.saturating_sub(reclaimable))
+    }
+
+    /// A number of `cpu.stat`; what is not counted here is zero.
+    pub fn cpu(&self, name: &str) -> u64 {
+        self.cpu.get(name).copied().unwrap_or(0)
+    }
+
+    /// A number of `io.stat`, all devices together.
+    pub fn io_sum(&self, name: &str) -> Option<u64> {
+        let devices = self.io.as_ref()?.values();
+        Some(devices.map(|numbers| numbers.get(name).copied().unwrap_or(0)).sum())
     }
 }
 
@@ -63,7 +74,7 @@ impl Cgroup {
             cpu: table("cpu.stat"),
             pids: number("pids.current"),
             pids_max: limit("pids.max"),
-            io: io(&self.read("io.stat").unwrap_or_default()),
+            io: self.read("io.stat").ok().as_deref().map(io),
             hugetlb: self
                 .page_sizes()
                 .into_iter()

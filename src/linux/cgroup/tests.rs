@@ -5,6 +5,7 @@
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::delegation::CALLERS;
 use super::*;
 
 /// A fresh group with a name of its own; its processes are killed and it is removed at the end of the test.
@@ -176,4 +177,36 @@ fn devices_are_denied_but_for_what_the_last_rule_says() {
 fn shares_become_weights_as_runc_and_crun_have_them() {
     let weights = [0, 2, 3, 10, 100, 512, 1024, 2048, 10_000, 262_143, 262_144, u64::MAX].map(weight_from_shares);
     assert_eq!(weights, [1, 1, 2, 4, 17, 59, 100, 174, 627, 10_000, 10_000, 10_000]);
+}
+
+#[test]
+fn a_group_made_on_the_way_goes_with_the_last_below_it() {
+    let Some(fresh) = Fresh::new() else { return };
+    let (above, own) = (fresh.1.join("made"), fresh.group());
+    let (one, other) = (above.join("one"), above.join("other"));
+    let create = |path: &Path| Cgroup::create(&fresh.0, path).expect("a group");
+    let (one, other) = (create(&one), create(&other));
+    one.remove().expect("it is empty");
+    assert!(fresh.0.directory(&above).exists(), "the other is in it");
+    other.remove().expect("it is empty");
+    assert!(!fresh.0.directory(&above).exists(), "nobody is");
+    assert!(own.directory().exists(), "it was asked for itself, not made to hold others");
+}
+
+#[test]
+fn groups_come_and_go_side_by_side() {
+    let Some(fresh) = Fresh::new() else { return };
+    let _own = fresh.group();
+    // Each removes the group above when it is the last one there, while the other may be about to make one in it.
+    std::thread::scope(|scope| {
+        for name in ["one", "other"] {
+            let (hierarchy, path) = (&fresh.0, fresh.1.join("made").join(name));
+            scope.spawn(move || {
+                for _ in 0..500 {
+                    Cgroup::create(hierarchy, &path).expect("a group").remove().expect("it is empty");
+                }
+            });
+        }
+    });
+    assert!(!fresh.0.directory(&fresh.1.join("made")).exists());
 }
