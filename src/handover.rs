@@ -49,9 +49,6 @@ pub struct MonitorConfig {
     pub log: LogConfig,
     /// Kill the container after so many seconds.
     pub timeout: Option<u64>,
-    /// A cgroup v2 `memory.events` file, to tell an out-of-memory kill from another; none: that of the process's own
-    /// cgroup.
-    pub memory_events: Option<PathBuf>,
     /// Stay on the first process's report pipe and send the [`ExitRecord`] there too, because whoever started us waits.
     pub foreground: bool,
     /// Run this when all is recorded: program and arguments (empty: nothing). It is `podling container cleanup ID`.

@@ -106,7 +106,6 @@ impl Engine {
             stdin: if request.interactive { Stdin::Open } else { Stdin::Null },
             log: LogConfig { driver: LogDriver::None, path: directory.join("log"), max_size: None, tag: None },
             timeout: None,
-            memory_events: None,
             foreground: !request.detach,
             exit_command: self.exit_command(["--exec", session.as_str(), container.id()].iter())?,
         };

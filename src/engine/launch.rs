@@ -163,7 +163,6 @@ impl Engine {
             stdin: if config.interactive { Stdin::Open } else { Stdin::Null },
             log: config.log.clone(),
             timeout: config.timeout,
-            memory_events: None,
             foreground,
             exit_command: self.exit_command(config.remove.then_some("--rm").iter().chain(&[config.id.as_str()]))?,
         })

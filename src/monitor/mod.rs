@@ -148,7 +148,7 @@ fn begin(config: &MonitorConfig, report: &mut Report) -> Result<Option<Watch>> {
         trace::end();
     }
     let is_exec = config.task != Task::Create;
-    let memory = MemoryEvents::watch(config.memory_events.as_deref(), process.pid());
+    let memory = MemoryEvents::watch(process.pid());
     let mut watch = Watch {
         process,
         streams,
@@ -196,7 +196,7 @@ fn run(config: &MonitorConfig, mut watch: Watch, mut report: Report) -> Result<(
     // From here on we mostly wait; the code that brought us here need not stay in memory.
     sys::release_code();
     let exit = watch.until_the_end(&report)?;
-    let oom = watch.memory.look();
+    let oom = watch.memory.killed(exit);
     let record = exit::record(exit, oom, watch.timed_out);
     let text = serde_json::to_vec(&record)?;
     // Our names go first: once there is a record the container may be started again, and the next monitor takes them.

@@ -53,7 +53,7 @@ fn config(world: &World, name: &str, script: &str, terminal: bool) -> MonitorCon
     });
     fs::write(bundle.join("config.json"), spec.to_string()).expect("our own directory");
     MonitorConfig {
-        id: format!("{}-{name}", world.dir.file_name().unwrap_or_default().to_string_lossy()),
+        id: world.tag() + name,
         name: name.into(),
         runtime: other_runtime().unwrap_or_else(|| setup().bin("podling-runtime")),
         runtime_options: vec!["--root".into(), bundle.join("runtime").display().to_string()],
@@ -68,7 +68,6 @@ fn config(world: &World, name: &str, script: &str, terminal: bool) -> MonitorCon
         stdin: Stdin::Null,
         log: LogConfig { driver: LogDriver::K8sFile, path: bundle.join("log"), max_size: None, tag: None },
         timeout: None,
-        memory_events: None,
         foreground: false,
         exit_command: Vec::new(),
         bundle,
