@@ -5,8 +5,13 @@ use clap::Args;
 
 use crate::cli::request::process::{Env, absolute, env, env_file};
 use crate::cli::{Context, Verb, failure, select};
+use crate::engine::failure::Failure;
 use crate::engine::lifecycle::ExecOutcome;
 use crate::engine::request::ExecRequest;
+
+/// Podman's exit status where nothing was executed because the container does not run, or is paused: its -1. (Told to
+/// detach, it has the usual 125.)
+const NOT_RUNNING: i32 = 255;
 
 /// podling exec
 #[derive(Debug, Args)]
@@ -75,7 +80,14 @@ impl Verb for Exec {
             preserve_fds: self.preserve_fds,
             detach_keys: self.detach_keys,
         };
-        match engine.exec(&container, &request)? {
+        let outcome = match engine.exec(&container, &request) {
+            Err(error) if !self.detach && matches!(error.downcast_ref(), Some(Failure::WrongState { .. })) => {
+                failure::report(&error);
+                return Ok(NOT_RUNNING);
+            }
+            outcome => outcome?,
+        };
+        match outcome {
             ExecOutcome::Exited(code) => Ok(code),
             ExecOutcome::Detached => Ok(0),
             ExecOutcome::Started(session) => failure::print(&format!("{session}\n")),
