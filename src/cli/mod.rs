@@ -37,6 +37,7 @@ mod request;
 mod run;
 pub mod select;
 mod start;
+mod stats;
 mod stop;
 mod system;
 mod top;

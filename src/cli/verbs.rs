@@ -10,7 +10,7 @@ use clap::{ArgAction, ArgMatches, Command};
 
 use crate::cli::{
     Context, Verb, completion, copy, doctor, events, exec, export, help, images, info, inspect, logs, port, ps, remove,
-    run, start, stop, system, top, volume,
+    run, start, stats, stop, system, top, volume,
 };
 
 /// A row of the table.
@@ -76,6 +76,7 @@ pub static ROWS: &[Row] = &[
     row::<completion::Completion>(&["completion"], "Write a script that completes our words in a shell"),
     row::<copy::Copy>(&["cp", "container cp"], "Copy files from and to containers"),
     row::<top::Top>(&["top", "container top"], "Show a container's processes"),
+    row::<stats::Stats>(&["stats", "container stats"], "Show what containers use of the machine"),
     row::<system::Usages>(&["system df"], "Tell what the store takes of the disk"),
     row::<system::Prune>(&["system prune"], "Remove what nothing uses"),
     row::<system::Reset>(&["system reset"], "Remove everything"),

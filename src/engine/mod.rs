@@ -38,6 +38,7 @@ pub mod request;
 mod rootfs;
 mod shifted;
 pub mod spec;
+pub mod stats;
 pub mod store;
 pub mod top;
 pub mod usage;

@@ -106,7 +106,7 @@ both!(a_shell_is_told_which_words_may_follow, |world| {
     let image = world.image("witness");
     world.podling(["create", "--network=none", "--name=one", image]).ok();
     let tab = |words: &[&str]| world.podling([&["__complete"], words].concat()).ok().replace('\n', " ");
-    assert_eq!(tab(&["st"]), "start stop");
+    assert_eq!(tab(&["st"]), "start stop stats");
     assert_eq!(tab(&["container", "in"]), "init inspect");
     assert_eq!(tab(&["run", "--rm", "--pull"]), "--pull");
     assert_eq!(tab(&["ps", "--sort", "na"]), "names");

@@ -48,6 +48,7 @@ mod network;
 mod pulling;
 mod readme;
 mod security;
+mod stats;
 mod telling;
 mod userns;
 mod volumes;

@@ -160,7 +160,7 @@ fn main() -> ExitCode {
         ["lines", count] => (1..=count.parse().unwrap_or(0)).for_each(|n: u64| println!("line {n}")),
         ["bytes", count] => drop(std::io::stdout().write_all(&vec![b'x'; count.parse().unwrap_or(0)])),
         // As pid 1 it takes no signal it has no handler for: only a kill ends it.
-        ["sleep-forever"] => {
+        ["sleep-forever", ..] => {
             println!("ready");
             loop {
                 thread::park();
@@ -180,6 +180,10 @@ fn main() -> ExitCode {
                 thread::park();
             }
         }
+        // Uses all the processor it can get.
+        ["spin"] => loop {
+            std::hint::spin_loop();
+        },
         // Has children: what `top`, `kill --all` and pids limits are tried on.
         ["family", count] => {
             for _ in 0..count.parse().unwrap_or(0) {

@@ -4,24 +4,39 @@ use jiff::Timestamp;
 
 /// A size in decimal units, three digits: `7.05MB`.
 pub fn size(bytes: u64) -> String {
-    scaled(bytes, "")
+    scaled(bytes, DECIMAL, 3, "")
 }
 
 /// The same with a space, as `podman images` has it: `7.05 MB`.
 pub fn spaced_size(bytes: u64) -> String {
-    scaled(bytes, " ")
+    scaled(bytes, DECIMAL, 3, " ")
 }
 
-#[allow(clippy::cast_precision_loss)] // three digits are shown
-fn scaled(bytes: u64, space: &str) -> String {
-    let units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+/// The same with four digits, as `podman stats` has it: `7.049MB`.
+pub fn exact_size(bytes: u64) -> String {
+    scaled(bytes, DECIMAL, 4, "")
+}
+
+/// A size in units of 1024, four digits: `6.723MiB`.
+pub fn binary_size(bytes: u64) -> String {
+    scaled(bytes, BINARY, 4, "")
+}
+
+/// A base, and the names of its powers.
+type Units = (f64, [&'static str; 7]);
+
+const DECIMAL: Units = (1000.0, ["B", "kB", "MB", "GB", "TB", "PB", "EB"]);
+const BINARY: Units = (1024.0, ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]);
+
+#[allow(clippy::cast_precision_loss)] // a few digits are shown
+fn scaled(bytes: u64, (base, names): Units, digits: usize, space: &str) -> String {
     let mut value = bytes as f64;
     let mut unit = 0;
-    while value >= 1000.0 && unit + 1 < units.len() {
-        value /= 1000.0;
+    while value >= base && unit + 1 < names.len() {
+        value /= base;
         unit += 1;
     }
-    format!("{}{space}{}", significant(value, 3), units[unit])
+    format!("{}{space}{}", significant(value, digits), names[unit])
 }
 
 /// C's `%.*g` for numbers that need no exponent: so many significant digits, no trailing zeros.
@@ -72,6 +87,28 @@ pub fn duration(seconds: i64) -> String {
     }
 }
 
+/// A span of nanoseconds as Go prints it: `4m39.028579s`, `1h0m0s`, `4.933ms`.
+#[allow(clippy::cast_precision_loss)] // below a second
+pub fn go_duration(nanoseconds: u64) -> String {
+    let short = |unit: u64, name: &str| format!("{}{name}", nanoseconds as f64 / unit as f64);
+    match nanoseconds {
+        0 => "0s".into(),
+        1..1_000 => short(1, "ns"),
+        1_000..1_000_000 => short(1_000, "µs"),
+        1_000_000..1_000_000_000 => short(1_000_000, "ms"),
+        _ => {
+            let (seconds, fraction) = (nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000);
+            let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+            let mut text = if hours > 0 { format!("{hours}h") } else { String::new() };
+            if seconds >= 60 {
+                text += &format!("{minutes}m");
+            }
+            let exact = format!("{}.{fraction:09}", seconds % 60);
+            text + exact.trim_end_matches('0').trim_end_matches('.') + "s"
+        }
+    }
+}
+
 /// How long ago `then` was: `3 hours ago`.
 pub fn ago(then: Timestamp) -> String {
     format!("{} ago", duration(since(then)))
@@ -96,6 +133,19 @@ mod tests {
     fn sizes_have_three_digits() {
         let text: Vec<_> = [0, 5, 999, 1000, 1234, 7_049_000, 77_830_000, 123_456_789, 1_000_000_000].map(size).into();
         assert_eq!(text, ["0B", "5B", "999B", "1kB", "1.23kB", "7.05MB", "77.8MB", "123MB", "1GB"]);
+    }
+
+    #[test]
+    fn sizes_of_stats_have_four_digits() {
+        assert_eq!([0, 3_092_000, 16_700_000_000].map(exact_size), ["0B", "3.092MB", "16.7GB"]);
+        assert_eq!([0, 1023, 50_331_648, 52_428_801].map(binary_size), ["0B", "1023B", "48MiB", "50MiB"]);
+    }
+
+    #[test]
+    fn spans_are_gos() {
+        let spans = [0, 5, 4_933_000, 1_500, 1_000_000_000, 279_028_579_000, 3_600_000_000_000, 3_661_000_000_001];
+        let told = ["0s", "5ns", "4.933ms", "1.5µs", "1s", "4m39.028579s", "1h0m0s", "1h1m1.000000001s"];
+        assert_eq!(spans.map(go_duration), told);
     }
 
     #[test]
