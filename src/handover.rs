@@ -14,6 +14,10 @@ use serde::{Deserialize, Serialize};
 /// The annotation of a bundle by which podling-runtime is asked, with the value `true`, to stay as pid 1 (`--init`).
 pub const INIT_ANNOTATION: &str = "podling.init";
 
+/// The version of OCI's runtime specification that our configurations name: the oldest with all that they use. A runtime
+/// refuses a version that it does not know (crun 1.8 knows 1.0 only), whatever the configuration asks of it.
+pub const CONFIG_VERSION: &str = "1.0.2";
+
 /// Everything podling-monitor needs, from `monitor.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MonitorConfig {

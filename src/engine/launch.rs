@@ -69,6 +69,7 @@ impl Engine {
         make_private(&container.bundle())?;
         let launched = (|| {
             self.mount(container)?;
+            self.lead_to_root(container)?;
             let spec = spec::write(self, container)?;
             write_whole(&container.bundle().join("config.json"), &serde_json::to_vec(&spec)?)?;
             let config = self.monitor_config(container, foreground)?;

@@ -7,6 +7,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -16,7 +17,9 @@ use nix::poll::PollTimeout;
 use super::Engine;
 use super::container::{Container, Process, Root, process_in};
 use super::store::{make_private, write_whole};
+use crate::hint::hinted;
 use crate::image::layer::Ids;
+use crate::linux::idmap::IdMap;
 use crate::linux::mount::{self, Reach};
 use crate::linux::namespace::{self, Namespace};
 use crate::linux::overlay::{self, Durability, Writable};
@@ -108,6 +111,34 @@ impl Engine {
                 let _ = nix::mount::umount2(path.as_c_str(), nix::mount::MntFlags::MNT_DETACH);
             }
         }
+    }
+
+    /// Lets another runtime find the root directory. Ours opens it before it makes the container; runc and crun look for its
+    /// path from inside, as the container's root, who in a user namespace without the caller's id may pass no directory that
+    /// is closed to strangers. Podman opens all of them up to `/`. We open our own, and leave the rest to whom it belongs.
+    pub(super) fn lead_to_root(&self, container: &Container) -> Result<()> {
+        let runtime = self.runtime(&container.config.runtime)?;
+        let Some((uids, gids)) = self.maps(&container.config.namespaces.user)? else { return Ok(()) };
+        let holds_caller = |map: &Vec<IdMap>| map.iter().any(|range| range.host == 0 && range.size > 0);
+        if runtime.ends_with("podling-runtime") || [uids, gids].iter().all(holds_caller) {
+            return Ok(());
+        }
+        for directory in container.rootfs().ancestors().skip(1) {
+            let mode = fs::metadata(directory).with_context(|| format!("looking at {}", directory.display()))?.mode();
+            if mode & 0o001 != 0 {
+                continue;
+            }
+            if !directory.starts_with(&self.paths.run) {
+                let name = runtime.file_name().unwrap_or_default().display();
+                return Err(hinted(
+                    format!("{name} cannot pass {} on its way to the container's root", directory.display()),
+                    format!("use podling-runtime, or say `chmod o+x {}`", directory.display()),
+                ));
+            }
+            fs::set_permissions(directory, fs::Permissions::from_mode(mode | 0o011))
+                .with_context(|| format!("opening {} to the container", directory.display()))?;
+        }
+        Ok(())
     }
 
     /// Brings the mount at `path` of another process's mount namespace here, onto `target`. A mount cannot be bound from

@@ -9,7 +9,7 @@ use nix::unistd::{getegid, geteuid};
 use serde_json::json;
 
 use super::arguments::Arguments;
-use super::state::OCI_VERSION;
+use crate::handover::CONFIG_VERSION;
 
 /// Writes it; never over one that is there.
 pub fn write(arguments: &Arguments) -> Result<()> {
@@ -22,7 +22,7 @@ pub fn write(arguments: &Arguments) -> Result<()> {
 fn config(rootless: bool) -> serde_json::Value {
     let few = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
     let mut spec = json!({
-        "ociVersion": OCI_VERSION,
+        "ociVersion": CONFIG_VERSION,
         "process": {
             "terminal": true,
             "user": { "uid": 0, "gid": 0 },

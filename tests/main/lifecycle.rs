@@ -5,6 +5,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::running::{until, until_gone};
+use crate::second_opinion::{self, other_runtime};
 use crate::world::World;
 
 fn told(world: &World, name: &str, field: &str) -> String {
@@ -219,8 +220,16 @@ both!(the_narration_of_a_run_has_its_order, |world| {
         }
     }
     processes.sort_by_key(|(actor, _, _)| ["engine", "monitor", "runtime", "init"].iter().position(|it| it == actor));
-    let text: String = processes.iter().map(|(actor, _, steps)| format!("{actor}\n{steps}\n")).collect();
-    // A user whose group nobody divided for him has no cgroup for his container.
-    let text = text.replace(" into its cgroup", "");
-    world.snapshot("narration_of_a_run", &text.replace(&*world.run_dir().to_string_lossy(), "$RUN"));
+    let (below, above): (Vec<_>, _) = processes.into_iter().partition(|(who, _, _)| who == "runtime" || who == "init");
+    let tell = |processes: &[(String, u64, String)]| -> String {
+        let text: String = processes.iter().map(|(actor, _, steps)| format!("{actor}\n{steps}\n")).collect();
+        text.replace(&*world.run_dir().to_string_lossy(), "$RUN")
+    };
+    let runtime = second_opinion::runtime();
+    world.snapshot("narration_of_a_run", &tell(&above).replace(&*runtime.to_string_lossy(), "<runtime>"));
+    // Another runtime tells nothing.
+    if other_runtime().is_none() {
+        // A user whose group nobody divided for him has no cgroup for his container.
+        world.snapshot("narration_of_a_runtime", &tell(&below).replace(" into its cgroup", ""));
+    }
 });

@@ -16,7 +16,7 @@ use podling::linux::ipc::{SockType, reach};
 use serde_json::json;
 
 use crate::running::{until, until_exists, until_gone};
-use crate::second_opinion::other_runtime;
+use crate::second_opinion;
 use crate::setup::setup;
 use crate::world::World;
 
@@ -55,7 +55,7 @@ fn config(world: &World, name: &str, script: &str, terminal: bool) -> MonitorCon
     MonitorConfig {
         id: world.tag() + name,
         name: name.into(),
-        runtime: other_runtime().unwrap_or_else(|| setup().bin("podling-runtime")),
+        runtime: second_opinion::runtime(),
         runtime_options: vec!["--root".into(), bundle.join("runtime").display().to_string()],
         task: Task::Create,
         pid_file: bundle.join("pid"),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::running::{Output, until, until_exists, until_gone};
-use crate::second_opinion::other_runtime;
+use crate::second_opinion;
 use crate::world::{Who, World};
 
 /// A bundle whose root holds the witness; `change` edits the configuration that the runtime itself suggests.
@@ -55,7 +55,7 @@ pub fn state(world: &World) -> Value {
 /// `create`, with output to a file: the container keeps its creator's streams.
 pub fn create(world: &World, bundle: &std::path::Path) -> PathBuf {
     let output = world.dir.join("output");
-    let program = other_runtime().unwrap_or_else(|| crate::setup::setup().bin("podling-runtime"));
+    let program = second_opinion::runtime();
     let script = r#""$0" --root "$1" create --bundle "$2" --pid-file "$3" "$4" >"$5" 2>&1 || { cat "$5"; exit 1; }"#;
     let root = world.dir.join("run/runtime");
     let pid_file = world.dir.join("pid");
@@ -133,12 +133,28 @@ both!(a_program_that_is_not_there_is_named_in_the_fields_words, |world| {
     assert!(said.contains("executable file") && said.contains("not found"), "{output}");
 });
 
+both!(a_configuration_that_we_suggest_can_be_run, |world| {
+    let bundle = bundle(world, &[], |_| {});
+    let path = bundle.join("config.json");
+    fs::remove_file(&path).expect("just written");
+    let rootless: &[&str] = if world.who == Who::User { &["--rootless"] } else { &[] };
+    let words = [&["spec", "--bundle", bundle.to_str().expect("plain ASCII")], rootless].concat();
+    world.program(crate::setup::setup().bin("podling-runtime"), words).ok();
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).expect("just written")).expect("JSON");
+    let process = config["process"].as_object_mut().expect("an object");
+    process.insert("args".into(), json!(["/witness", "exit", "7"]));
+    process.insert("terminal".into(), json!(false));
+    world.file("bundle/config.json", config.to_string());
+    world.runtime(["run", "--bundle", bundle.to_str().expect("plain ASCII"), &id(world)]).fails(7);
+});
+
 both!(a_broken_configuration_is_refused_before_anything_is_made, |world| {
     let bundle = bundle(world, &[], |_| {});
     let config = fs::read_to_string(bundle.join("config.json")).expect("just written");
     let without_version = config.replace("\"ociVersion\"", "\"unknown\"");
     let mut all = vec!["", "{", "[]", r#"{"ociVersion": 7}"#];
-    if other_runtime().is_none() {
+    // runc 1.1 asks for no version.
+    if !second_opinion::is("runc") {
         all.push(&without_version);
     }
     for broken in all {
@@ -159,7 +175,8 @@ both!(ids_that_would_leave_the_state_directory_are_refused, |world| {
 });
 
 both!(features_and_list_are_json, |world| {
-    if other_runtime().is_none() {
+    // crun 1.8.1 has no such command.
+    if !second_opinion::is("crun") {
         let features: Value = serde_json::from_str(world.runtime(["features"]).ok()).expect("JSON");
         assert!(features["ociVersionMax"].is_string() && features["linux"]["namespaces"].is_array(), "{features}");
     }

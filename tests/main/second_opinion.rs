@@ -18,6 +18,11 @@ pub fn other_runtime() -> Option<PathBuf> {
     FOUND.get_or_init(find).clone()
 }
 
+/// The runtime that this run is about: ours, or the other in its place.
+pub fn runtime() -> PathBuf {
+    other_runtime().unwrap_or_else(|| setup().bin("podling-runtime"))
+}
+
 fn find() -> Option<PathBuf> {
     let name = std::env::var_os("PODLING_TEST_RUNTIME").filter(|name| !name.is_empty())?;
     let path = std::env::var_os("PATH").unwrap_or_default();

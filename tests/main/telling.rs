@@ -89,6 +89,10 @@ both!(logs_are_cut_by_number_and_by_time, |world| {
 both!(top_shows_the_numbers_inside, |world| {
     let image = world.image("busybox");
     world.podling(["run", "-d", "--name=box", "--network=none", "-u=7", image, "sleep", "1000"]).ok();
+    // crun lets a container go, and leaves, a moment before that executes its program.
+    crate::running::until("the program runs", || {
+        world.podling(["top", "box", "args"]).ok().contains("sleep 1000").then_some(())
+    });
     let table = world.podling(["top", "box", "pid,ppid", "user", "args"]).ok().to_owned();
     let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows, [vec!["PID", "PPID", "USER", "COMMAND"], vec!["1", "0", "7", "sleep", "1000"]]);

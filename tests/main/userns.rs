@@ -8,7 +8,24 @@ use std::path::PathBuf;
 use nix::sys::signal::Signal;
 
 use crate::running::{Output, until};
+use crate::second_opinion::other_runtime;
 use crate::world::{Who, World};
+
+/// Lets another runtime pass `$XDG_RUNTIME_DIR`: it looks for a container's root by its path, as the container's root, and
+/// not everybody whose namespace that is may. Ours needs no such thing.
+fn open_run_directory(world: &World) {
+    if other_runtime().is_some() {
+        let closed =
+            world.podling(["run", "--rm", "--network=none", "--uidmap=0:1:5000", world.image("owners"), "true"]);
+        assert!(
+            closed
+                .fails(125)
+                .contains(&format!("hint: use podling-runtime, or say `chmod o+x {}", world.dir.display()))
+        );
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+        fs::set_permissions(world.dir.join("run"), mode).expect("ours");
+    }
+}
 
 /// `podling run --rm --network=none FLAGS… owners sh -c SCRIPT`
 #[track_caller]
@@ -43,6 +60,7 @@ fn without_redirects(world: &World) {
 }
 
 as_user!(an_image_s_files_have_their_owners_under_every_map, |world| {
+    open_run_directory(world);
     let maps = ["--uidmap=0:1:5000", "--uidmap=0:5000:5000", "--userns=auto:size=5000", "--userns=nomap"];
     for map in [&["--userns=keep-id", "-u0"][..], &["--userns=keep-id:uid=1000,gid=1000", "-u0"]]
         .into_iter()
@@ -59,6 +77,7 @@ as_user!(they_have_them_where_overlay_follows_no_redirects, |world| {
 });
 
 as_root!(roots_containers_may_map_ids_too, |world| {
+    open_run_directory(world);
     assert_eq!(run(world, &["--uidmap=0:200000:5000"], SHOW).ok(), SHOWN);
     // Written files belong outside to whom the map says.
     let volume = world.directory("shared");
@@ -104,6 +123,7 @@ as_user!(a_second_start_shifts_nothing, |world| {
 });
 
 both!(what_a_container_changed_is_committed_and_exported_as_it_saw_it, |world| {
+    open_run_directory(world);
     let image = world.image("owners");
     let map = if world.who == Who::Root { "--uidmap=0:200000:5000" } else { "--userns=keep-id" };
     let script =

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::leftovers;
 use crate::running::{Input, Output, Running};
-use crate::second_opinion::other_runtime;
+use crate::second_opinion::{self, other_runtime};
 use crate::setup::{self, Setup};
 
 /// Makes two tests of one: `NAME::root` and `NAME::user`.
@@ -202,7 +202,7 @@ impl World {
     /// `podling-runtime --root … ARGUMENTS…` (or the other runtime, in a run that is a second opinion).
     #[track_caller]
     pub fn runtime(&self, arguments: impl IntoIterator<Item: AsRef<OsStr>>) -> Output {
-        let program = other_runtime().unwrap_or_else(|| self.setup.bin("podling-runtime"));
+        let program = second_opinion::runtime();
         let mut command = self.command(program);
         command.arg("--root").arg(self.dir.join("run/runtime")).args(arguments);
         Running::start(command, Input::Empty).wait()

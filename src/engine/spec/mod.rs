@@ -25,7 +25,7 @@ use super::container::{Container, ContainerConfig};
 use super::failure::Failure;
 use super::request::{CgroupsMode, NamespaceMode, NetworkMode, Resources, Seccomp};
 use super::{CgroupManager, Engine};
-use crate::handover::INIT_ANNOTATION;
+use crate::handover::{CONFIG_VERSION, INIT_ANNOTATION};
 use crate::linux::cgroup::Hierarchy;
 use crate::linux::process::Signal;
 use crate::linux::seccomp::{Circumstances, Filter, profile};
@@ -94,7 +94,7 @@ pub fn write(engine: &Engine, container: &Container) -> Result<Value> {
     let files = files::write(engine, container)?;
     let pid1 = init::pid1(engine, config)?;
     let mut spec = json!({
-        "ociVersion": "1.0.2",
+        "ociVersion": CONFIG_VERSION,
         "process": process::process(config, &user, bounding, &pid1)?,
         "root": { "path": container.rootfs(), "readonly": config.read_only },
         "mounts": mounts::all(engine, container, &user, owned, &files, pid1.bound())?,
