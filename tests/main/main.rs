@@ -45,6 +45,7 @@ mod lifecycle;
 mod listing;
 mod monitor;
 mod network;
+mod podman;
 mod pulling;
 mod readme;
 mod security;

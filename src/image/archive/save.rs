@@ -43,19 +43,28 @@ pub type Wanted = (LoadedImage, Vec<Reference>);
 
 /// Where files go: a tar file, or a directory.
 trait Sink {
+    fn directory(&mut self, name: &str) -> Result<()>;
     fn put(&mut self, name: &str, size: u64, data: &mut dyn Read) -> Result<()>;
 }
 
 impl<W: Write> Sink for Writer<W> {
+    fn directory(&mut self, name: &str) -> Result<()> {
+        self.directory(name)
+    }
+
     fn put(&mut self, name: &str, size: u64, data: &mut dyn Read) -> Result<()> {
         self.stream(name, size, data)
     }
 }
 
 impl Sink for &Path {
+    fn directory(&mut self, name: &str) -> Result<()> {
+        let path = self.join(name);
+        fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))
+    }
+
     fn put(&mut self, name: &str, _: u64, data: &mut dyn Read) -> Result<()> {
         let path = self.join(name);
-        fs::create_dir_all(path.parent().context("is no root")?)?;
         io::copy(data, &mut File::create(&path)?).map(drop).with_context(|| format!("writing {}", path.display()))
     }
 }
@@ -84,6 +93,10 @@ fn put_bytes(sink: &mut impl Sink, name: &str, bytes: &[u8]) -> Result<()> {
 fn oci(layout: &Layout, images: &[Wanted], sink: &mut impl Sink) -> Result<()> {
     let mut written = HashSet::new();
     let mut entries: Vec<Descriptor> = Vec::new();
+    // By themselves and first: for a file whose directory is not in the archive skopeo makes one, and gives it to root, which
+    // fails where somebody else is asking.
+    sink.directory("blobs")?;
+    sink.directory("blobs/sha256")?;
     for (image, names) in images {
         let parts = image.manifest.layers().iter().chain([image.manifest.config(), &image.descriptor]);
         for part in parts {

@@ -77,6 +77,20 @@ impl<W: Write> Writer<W> {
         self.stream(path, bytes.len() as u64, bytes)
     }
 
+    /// A directory of root's.
+    pub fn directory(&mut self, path: &str) -> Result<()> {
+        let entry = Entry {
+            path: path.into(),
+            kind: Kind::Directory,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            mtime: (0, 0),
+            xattrs: vec![],
+        };
+        self.entry(&entry, io::empty())
+    }
+
     /// A file of root's with so many bytes from a reader.
     pub fn stream(&mut self, path: &str, size: u64, data: impl Read) -> Result<()> {
         let kind = Kind::File(size);

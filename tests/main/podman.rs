@@ -1,0 +1,114 @@
+//! Podman beside podling: our runtime below it, and its archives in our store. Podman is the program whose place we take, so
+//! what it relies upon is the contract.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::running::{Input, Output, Running};
+use crate::setup::setup;
+use crate::world::{Who, World};
+
+/// Podman with podling-runtime, in a store of this world's own.
+///
+/// Podman keeps its locks in a shared memory that all of a user's stores share, and makes it anew where a store is new: several
+/// at once need `lock_type = "file"`.
+struct Podman<'a> {
+    world: &'a World,
+    /// Below which root's containers get their cgroups.
+    cgroup: String,
+}
+
+impl<'a> Podman<'a> {
+    fn new(world: &'a World) -> Self {
+        let conf = format!(
+            "[engine]\nlock_type = \"file\"\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n\
+             runtime = \"podling\"\ntmp_dir = \"{0}/run/podman/tmp\"\n[engine.runtimes]\npodling = [\"{1}\"]\n\
+             [network]\nnetwork_config_dir = \"{0}/run/podman/networks\"\n",
+            world.dir.display(),
+            setup().bin("podling-runtime").display()
+        );
+        world.file("containers.conf", conf);
+        Self { world, cgroup: format!("{}-podman", crate::runtime::id(world)) }
+    }
+
+    fn call(&self, arguments: &[&str]) -> Output {
+        let dir = &self.world.dir;
+        let mut command = self.world.command("podman");
+        command.env("CONTAINERS_CONF", dir.join("containers.conf")).arg("--storage-driver=vfs");
+        command.arg("--root").arg(dir.join("home/podman")).arg("--runroot").arg(dir.join("run/podman"));
+        command.args(arguments);
+        Running::start(command, Input::Empty).wait()
+    }
+
+    /// `podman run FLAGS… witness WORDS…`
+    fn run(&self, flags: &[&str], words: &[&str]) -> Output {
+        // Root may not everywhere set limits as high as Podman's, nor has every machine a controller that counts processes.
+        let common =
+            ["run", "--network=none", "--pids-limit=-1", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000"];
+        let parent = format!("--cgroup-parent=/{}", self.cgroup);
+        let parent: &[&str] = if self.world.who == Who::Root { &[&parent] } else { &[] };
+        self.call(&[&common, parent, flags, &["localhost/witness"], words].concat())
+    }
+
+    /// `podling save`, then `podman load`.
+    fn give(&self, image: &str, format: &str) {
+        let file = self.world.dir.join(format!("ours-{format}.tar")).display().to_string();
+        self.world.podling(["save", "-q", "--format", format, "-o", &file, self.world.image(image)]).ok();
+        self.call(&["load", "-q", "-i", &file]).ok();
+    }
+}
+
+/// Ends what Podman leaves behind for its next call: a process that holds a user's namespaces, and root's cgroups.
+impl Drop for Podman<'_> {
+    fn drop(&mut self) {
+        if self.world.who == Who::User {
+            self.call(&["system", "migrate"]);
+            return;
+        }
+        let top = PathBuf::from("/sys/fs/cgroup");
+        let hierarchies = fs::read_dir(&top).into_iter().flatten().flatten().map(|entry| entry.path());
+        hierarchies.chain([top.clone()]).for_each(|hierarchy| remove_cgroup(&hierarchy.join(&self.cgroup)));
+    }
+}
+
+fn remove_cgroup(directory: &Path) {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).for_each(|path| remove_cgroup(&path));
+    let _ = fs::remove_dir(directory);
+}
+
+both!(images_go_from_us_to_podman_and_back, |world| {
+    let podman = Podman::new(world);
+    for format in ["docker-archive", "oci-archive"] {
+        podman.give("layers", format);
+        let theirs = world.dir.join(format!("theirs-{format}.tar")).display().to_string();
+        let name = format!("localhost/from-podman/{format}:1");
+        podman.call(&["tag", "layers", &name]).ok();
+        podman.call(&["save", "-q", "--format", format, "-o", &theirs, &name]).ok();
+        podman.call(&["rmi", "-af"]).ok();
+        world.podling(["load", "-q", "-i", &theirs]).ok();
+        let words = ["run", "--rm", "--network=none", &name, "cat", "/changed"];
+        assert_eq!(world.podling(words).ok(), "middle", "{format}");
+    }
+});
+
+/// The runtime below Podman is ours, whichever is below podling.
+mod only_ours {
+    use super::*;
+
+    both!(podman_runs_enters_and_stops_containers_on_our_runtime, |world| {
+        let podman = Podman::new(world);
+        podman.give("witness", "docker-archive");
+        podman.run(&["--rm"], &["exit", "7"]).fails(7);
+        assert_eq!(podman.run(&["--rm"], &["pid"]).ok(), "1");
+        podman.run(&["-d", "--name=box"], &["until-term"]).ok();
+        assert_eq!(podman.call(&["exec", "box", "/witness", "echo", "inside"]).ok(), "inside");
+        podman.call(&["exec", "box", "/witness", "exit", "9"]).fails(9);
+        assert_eq!(podman.call(&["ps", "--format={{.Names}}"]).ok(), "box");
+        podman.call(&["stop", "box"]).ok();
+        assert_eq!(podman.call(&["logs", "box"]).ok(), "ready\nasked to end");
+        let ended = podman.call(&["inspect", "--format={{.State.ExitCode}} {{.OCIRuntime}}", "box"]);
+        assert_eq!(ended.ok(), "0 podling");
+        podman.call(&["rm", "box"]).ok();
+    });
+}
