@@ -147,6 +147,8 @@ both!(a_program_that_ignores_the_stop_signal_is_killed, |world| {
 
 both!(kill_sends_the_signal_that_was_named, |world| {
     start(world, "target", &["until-term"]);
+    // Before it is ready, a signal to a pid 1 is lost.
+    world.spawn(["logs", "-f", "target"]).expect("ready");
     world.podling(["kill", "--signal", "TERM", "target"]).ok();
     assert_eq!(world.podling(["wait", "target"]).ok(), "0");
     world.podling(["kill", "target"]).fails(125);
