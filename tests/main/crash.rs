@@ -63,19 +63,20 @@ fn start(world: &World) {
 /// Nothing is left but what a later command can put right.
 #[track_caller]
 fn recovers(world: &World, fault: &str) {
+    let names = leftovers::cgroup_names(world);
     let listed = world.podling(["ps", "--all", "--format", "{{.Names}} {{.State}}"]);
     assert_eq!(listed.status, 0, "{fault}: {listed}");
     let next = ["run", "--rm", "--replace", "--network=none", "--name=victim", "witness", "echo", "next"];
     let next = world.podling(next);
     assert_eq!((next.status, next.stdout.as_str()), (0, "next\n"), "{fault}: {next}\nbefore: {listed}");
-    clean(world, fault);
+    clean(world, fault, &names);
 }
 
 #[track_caller]
-fn clean(world: &World, fault: &str) {
+fn clean(world: &World, fault: &str, names: &[String]) {
     let removed = world.podling(["rm", "--all", "--force", "--time=0"]);
     assert_eq!(removed.status, 0, "{fault}: {removed}");
-    let left = leftovers::find(world);
+    let left = leftovers::find(world, names);
     assert!(left.is_empty(), "{fault}: left behind:\n  {}", left.join("\n  "));
 }
 
@@ -84,7 +85,7 @@ fn clean(world: &World, fault: &str) {
 fn at_every_point(world: &World, words: &[&str], before: impl Fn()) {
     before();
     let points = points(world, words);
-    clean(world, "no fault");
+    clean(world, "no fault", &[]);
     // Another runtime tells no steps, and has no faults: of an exec, say, only the engine's are left.
     let least = if other_runtime().is_none() { 6 } else { 4 };
     assert!(points.len() >= least, "{words:?} says too little of itself: {points:?}");
@@ -136,13 +137,13 @@ both!(a_volume_is_made_and_removed_whole_or_not_at_all, |world| {
         assert_eq!(left == "victim", data.join("precious").exists(), "{fault}: {left}");
         world.podling(["volume", "create", "--ignore", "victim"]).ok();
         assert_eq!(left == "victim", data.join("precious").exists(), "{fault}: a new one is empty");
-        clean(world, fault);
+        clean(world, fault, &[]);
     }
     for fault in &making {
         world.podling(["volume", "rm", "--force", "victim"]).ok();
         with(world, fault, &["volume", "create", "victim"]);
         world.podling(["volume", "create", "--ignore", "victim"]).ok();
-        clean(world, fault);
+        clean(world, fault, &[]);
     }
 });
 

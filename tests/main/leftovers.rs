@@ -30,8 +30,9 @@ pub fn cgroup_names(world: &World) -> Vec<String> {
     names
 }
 
-/// One line for each thing that is left.
-pub fn find(world: &World) -> Vec<String> {
+/// One line for each thing that is left. `names`: the [`cgroup_names`] before the world was tidied; a command that was
+/// killed has not told of its container in the log of events.
+pub fn find(world: &World, names: &[String]) -> Vec<String> {
     let mut left = Vec::new();
     // A monitor leaves a moment after the command that was waiting for its container: give it that moment.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
@@ -42,7 +43,7 @@ pub fn find(world: &World) -> Vec<String> {
     }
     left.extend(processes.into_iter().map(|(pid, command)| format!("process {pid}: {command}")));
     left.extend(mounts_of(world).into_iter().map(|target| format!("mount: {target}")));
-    left.extend(cgroups_of(&cgroup_names(world)).into_iter().map(|path| format!("cgroup: {path}")));
+    left.extend(cgroups_of(&[names, &cgroup_names(world)].concat()).into_iter().map(|path| format!("cgroup: {path}")));
     let places = ["containers", "partial", "names"].map(|sub| world.data().join(sub));
     let running = [world.run_dir().join("containers"), world.run_dir().join("runtime"), world.dir.join("run/runtime")];
     for place in places.iter().chain(&running) {

@@ -306,8 +306,9 @@ impl World {
 
     /// Removes the containers, then insists that nothing is left.
     fn end(&self) {
+        let names = leftovers::cgroup_names(self);
         let removed = self.podling(["rm", "--force", "--all", "--time", "0"]);
-        let mut left = leftovers::find(self);
+        let mut left = leftovers::find(self, &names);
         if removed.status != 0 {
             left.push(removed.to_string());
         }
