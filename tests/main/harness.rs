@@ -77,7 +77,9 @@ mod a_cgroup_that_is_left_fails_the_test {
             return crate::skip::skip("not started by root");
         }
         // On a machine with version 1 alone nobody makes any.
-        let Some(hierarchy) = Hierarchy::find() else { return };
+        if Hierarchy::find().is_none() {
+            return;
+        }
         let ended = std::panic::catch_unwind(|| {
             World::of(Who::Root, |world| {
                 let hierarchy = Hierarchy::find().expect("it was there");
@@ -87,7 +89,9 @@ mod a_cgroup_that_is_left_fails_the_test {
         let complaint = ended.expect_err("what is left must fail the test");
         let complaint = complaint.downcast_ref::<String>().expect("a message");
         let left = complaint.lines().find_map(|line| line.trim().strip_prefix("cgroup: ")).expect(complaint);
-        let path = Path::new("/").join(Path::new(left).strip_prefix(hierarchy.root()).expect("it is in the tree"));
+        // Asked again: the world has put us into its mounts, where the tree may be elsewhere.
+        let hierarchy = Hierarchy::find().expect("it was there");
+        let path = Path::new("/podling").join(Path::new(left).file_name().expect("a group's name"));
         Cgroup::open(&hierarchy, &path).expect("we are root").expect("it is there").remove().expect("it is empty");
     }
 }
