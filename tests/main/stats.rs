@@ -1,5 +1,6 @@
 //! `stats`: columns, fields and refusals. What needs controllers (memory, tasks) is tried in `delegated`.
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::running::until;
@@ -60,4 +61,14 @@ both!(stats_refuse_what_makes_no_sense, |world| {
         let said = world.podling([&["stats", "--no-stream"], words].concat()).fails(125).to_owned();
         assert!(said.contains(why), "{said}");
     }
+});
+
+both!(stats_look_again_and_again_until_stopped, |world| {
+    let image = world.image("witness");
+    world.podling(["create", "--name=idle", "--network=none", image, "true"]).ok();
+    let mut looking = world.spawn(["stats", "--interval=1", "--format={{.Name}} {{.PIDS}}", "idle"]);
+    // Standard output is no terminal: nothing is cleared.
+    assert_eq!([looking.line(), looking.line()].map(|line| line.trim_end().to_owned()), ["idle 0", "idle 0"]);
+    looking.signal(Signal::SIGTERM);
+    assert_eq!(looking.wait().status, 143);
 });
