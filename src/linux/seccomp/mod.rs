@@ -13,6 +13,7 @@
 //! set-uid program could be run with its setuid(2) made to fail, and not notice).
 
 mod compile;
+#[cfg(feature = "json")]
 mod json;
 mod profile;
 mod table;
@@ -23,6 +24,7 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 
 pub use compile::compile;
+#[cfg(feature = "json")]
 pub use json::Circumstances;
 pub use profile::profile;
 
@@ -175,5 +177,5 @@ impl Program {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "json"))]
 mod tests;
