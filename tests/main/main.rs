@@ -22,6 +22,7 @@
 mod world;
 mod images;
 mod leftovers;
+mod monitored;
 mod running;
 mod runtime;
 mod second_opinion;
@@ -40,6 +41,7 @@ mod crash;
 mod delegated;
 mod equivalence;
 mod harness;
+mod inside;
 mod layering;
 mod lifecycle;
 mod listing;

@@ -1,4 +1,4 @@
-//! Layers that strangers might send, made by hand: a tar file is only headers and bytes.
+//! Layers that strangers might send, and what becomes of them.
 
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -7,58 +7,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use super::*;
 use crate::linux::idmap::IdMap;
 use crate::sys;
+use by_hand::Tar;
 
-/// A tar file in the making.
-#[derive(Default)]
-struct Tar(Vec<u8>);
-
-impl Tar {
-    /// Adds an entry as root's, of mode 0644 (0755 for a directory), with mtime 1,700,000,000.
-    fn add(&mut self, kind: u8, path: &str, link: &str, data: &[u8]) -> &mut Self {
-        self.add_as(kind, path, link, data, if kind == b'5' { 0o755 } else { 0o644 }, 0)
-    }
-
-    fn add_as(&mut self, kind: u8, path: &str, link: &str, data: &[u8], mode: u32, id: u32) -> &mut Self {
-        let mut block = [0; 512];
-        let mut put = |at: usize, text: &str| block[at..at + text.len()].copy_from_slice(text.as_bytes());
-        put(0, path);
-        put(100, &format!("{mode:07o}"));
-        put(108, &format!("{id:07o}"));
-        put(116, &format!("{id:07o}"));
-        put(124, &format!("{:011o}", data.len()));
-        put(136, &format!("{:011o}", 1_700_000_000));
-        put(157, link);
-        put(257, "ustar\x0000");
-        block[156] = kind;
-        block[148..156].fill(b' ');
-        let sum: u32 = block.iter().map(|b| u32::from(*b)).sum();
-        block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
-        self.0.extend(block);
-        self.0.extend(data);
-        self.0.resize(self.0.len().next_multiple_of(512), 0);
-        self
-    }
-
-    fn file(&mut self, path: &str, data: &[u8]) -> &mut Self {
-        self.add(b'0', path, "", data)
-    }
-
-    fn pax(&mut self, records: &[(&str, &[u8])]) -> &mut Self {
-        let mut bytes = Vec::new();
-        for (key, value) in records {
-            let body = key.len() + value.len() + 3;
-            let length = (body + 1..body + 8).find(|l| l.to_string().len() + body == *l).expect("a length");
-            write!(bytes, "{length} {key}=").expect("writes");
-            bytes.extend(*value);
-            bytes.push(b'\n');
-        }
-        self.add(b'x', "PaxHeaders/x", "", &bytes)
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        [&self.0[..], &[0; 1024]].concat()
-    }
-}
+mod by_hand;
 
 /// Everything may be owned by anyone, as for root.
 fn all() -> Ids {
