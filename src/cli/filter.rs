@@ -12,7 +12,7 @@ use regex_lite::Regex;
 use crate::cli::failure::hinted;
 use crate::engine::container::{Container, MountSource, Root, Status};
 use crate::engine::network::word;
-use crate::engine::request::{NetworkMode, RestartPolicy};
+use crate::engine::settings::{NetworkMode, RestartPolicy};
 use crate::engine::{Engine, when};
 
 const KEYS: &[&str] = &[

@@ -12,7 +12,7 @@ use crate::cli::format::{self, Listing, human};
 use crate::cli::{Context, Verb, failure};
 use crate::engine::Engine;
 use crate::engine::container::{Container, ContainerConfig, MountSource, Root, Status};
-use crate::engine::request::{PortMapping, Protocol};
+use crate::engine::settings::{PortMapping, Protocol};
 
 /// podling ps
 #[derive(Debug, Args)]

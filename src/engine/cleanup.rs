@@ -16,7 +16,7 @@ use super::container::Container;
 use super::failure::Failure;
 use super::lifecycle::Cleanup;
 use super::partial::Volumes;
-use super::request::RestartPolicy;
+use super::settings::RestartPolicy;
 use super::store::write_whole;
 use crate::handover::ExitRecord;
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::request::{
+use super::settings::{
     CgroupsMode, Device, Dns, Namespaces, NetworkMode, PortMapping, Resources, RestartPolicy, Security, Ulimit,
 };
 use crate::handover::LogConfig;

@@ -13,12 +13,12 @@ use oci_spec::image::Config as ImageConfig;
 use super::container::{ContainerConfig, Init, MountConfig, MountSource, Root};
 use super::failure::Failure;
 use super::image::Silent;
-use super::request::{
-    ContainerRequest, MountKind, MountRequest, NamespaceMode, NetworkMode, PortMapping, PullRequest, UsernsMode,
-};
+use super::request::{ContainerRequest, MountKind, MountRequest, PullRequest};
+use super::settings::{NamespaceMode, NetworkMode, PortMapping, UsernsMode};
 use super::{Engine, Owner, names, network};
 use crate::handover::{LogConfig, LogDriver};
 use crate::linux::process::Signal;
+use crate::linux::resolve;
 
 /// Where a program is looked for when the image does not say.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -118,7 +118,7 @@ impl Engine {
     }
 
     /// Other containers' names become ids, and must be there.
-    fn resolve_namespaces(&self, request: &ContainerRequest) -> Result<super::request::Namespaces> {
+    fn resolve_namespaces(&self, request: &ContainerRequest) -> Result<super::settings::Namespaces> {
         let mut namespaces = request.namespaces.clone();
         let all = [&mut namespaces.pid, &mut namespaces.ipc, &mut namespaces.uts, &mut namespaces.cgroup];
         for mode in all {
@@ -203,7 +203,7 @@ impl Engine {
         if !asked.target.starts_with('/') {
             bail!(Failure::Invalid(format!("{}: a mount's destination must be an absolute path", asked.target)));
         }
-        let target = crate::linux::mount::clean(Path::new(&asked.target));
+        let target = resolve::clean(Path::new(&asked.target));
         let mut options = asked.options.clone();
         let source = match &asked.kind {
             MountKind::Bind { source, create } => {

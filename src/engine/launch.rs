@@ -191,7 +191,7 @@ impl Engine {
     /// The options before the runtime's sub-command.
     pub(super) fn runtime_options(&self, container: &Container) -> Result<Vec<String>> {
         let mut options = vec!["--root".into(), self.paths.runtime().display().to_string()];
-        let disabled = container.config.cgroups == super::request::CgroupsMode::Disabled;
+        let disabled = container.config.cgroups == super::settings::CgroupsMode::Disabled;
         let manager = if disabled { CgroupManager::Disabled } else { self.cgroup_manager() };
         let program = self.runtime(&container.config.runtime)?;
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use super::container::{Container, Process, Status};
 use super::failure::Failure;
 use super::partial::Volumes;
-use super::request::RestartPolicy;
+use super::settings::RestartPolicy;
 use super::store::{Lock, write_atomic};
 use super::{Engine, attach};
 use crate::handover::ExitRecord;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::container::ContainerConfig;
 use super::failure::Failure;
-use super::request::UsernsMode;
+use super::settings::UsernsMode;
 use super::{Engine, Owner};
 use crate::linux::idmap::{self, IdMap, Kind};
 

@@ -36,6 +36,7 @@ pub mod network;
 mod partial;
 pub mod request;
 mod rootfs;
+pub mod settings;
 mod shifted;
 pub mod spec;
 pub mod stats;

@@ -21,7 +21,7 @@ use anyhow::{Context, Result};
 
 use super::Engine;
 use super::container::ContainerConfig;
-use super::request::UsernsMode;
+use super::settings::UsernsMode;
 use super::store::write_whole;
 use crate::image::digest::Digest;
 use crate::image::layer::{Data, Ids, InUse};

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 
 use super::Engine;
 use super::container::{Container, Process};
-use super::request::NetworkMode;
+use super::settings::NetworkMode;
 use crate::hint::hinted;
 use crate::linux::cgroup::{Cgroup, Hierarchy, Limit, Stats};
 

@@ -17,7 +17,7 @@ use super::container::Container;
 use super::failure::Failure;
 use crate::linux::caps::Capability;
 use crate::linux::idmap::{self, IdMap, Kind};
-use crate::linux::mount;
+use crate::linux::resolve;
 
 /// Descriptor, ps(1)'s letter for it, heading.
 const DESCRIPTORS: [(&str, &str, &str); 32] = [
@@ -300,7 +300,7 @@ fn outside(map: &[IdMap], id: u32) -> String {
 /// Names by id, from the container's own files, which may be anything.
 fn names(root: &File, file: &str) -> BTreeMap<u32, String> {
     let mut text = String::new();
-    if let Ok(fd) = mount::open_in_root(root, std::path::Path::new(file), OFlag::O_RDONLY | OFlag::O_NONBLOCK) {
+    if let Ok(fd) = resolve::open_in_root(root, std::path::Path::new(file), OFlag::O_RDONLY | OFlag::O_NONBLOCK) {
         let _ = File::from(fd).take(4 << 20).read_to_string(&mut text);
     }
     let entry = |line: &str| {

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use nix::fcntl::OFlag;
 
 use super::container::Container;
-use crate::linux::mount;
+use crate::linux::{mount, resolve};
 
 /// Copies `target` of the container's root file system into the volume at `data`, if that is empty.
 pub fn fill(container: &Container, target: &str, data: &Path) -> Result<()> {
@@ -23,7 +23,7 @@ pub fn fill(container: &Container, target: &str, data: &Path) -> Result<()> {
     }
     let root = fs::File::open(container.rootfs()).with_context(what)?;
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-    let Ok(source) = mount::open_in_root(&root, Path::new(target), flags) else { return Ok(()) };
+    let Ok(source) = resolve::open_in_root(&root, Path::new(target), flags) else { return Ok(()) };
     copy(&source, data).with_context(what)
 }
 
@@ -62,7 +62,7 @@ fn copy(source: &OwnedFd, to: &Path) -> Result<()> {
 
 fn beneath(directory: &OwnedFd, name: &OsStr) -> Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
-    Ok(mount::open_in_root(directory, Path::new(name), flags)?)
+    Ok(resolve::open_in_root(directory, Path::new(name), flags)?)
 }
 
 /// `U`: gives a tree to the container's user, links not followed.

@@ -23,10 +23,10 @@ use super::plan::process::{self, ProcessPlan};
 use super::state::{State, Status, Store};
 use super::{Failure, cgroups, create, filesystem, init, one_line, program};
 use crate::linux::foreground;
-use crate::linux::mount;
 use crate::linux::namespace::{self, Namespace};
 use crate::linux::process::Process;
 use crate::linux::pty::{self, Pty};
+use crate::linux::resolve;
 use crate::sys::{self, Side};
 use crate::trace::{self, Actor, Topic};
 
@@ -193,7 +193,7 @@ fn enter(
     if let Some(socket) = console {
         let root = File::open("/").context("/")?;
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY;
-        let ptmx = mount::open_in_root(&root, Path::new("/dev/pts/ptmx"), flags).context("opening /dev/pts/ptmx")?;
+        let ptmx = resolve::open_in_root(&root, Path::new("/dev/pts/ptmx"), flags).context("opening /dev/pts/ptmx")?;
         let terminal = Pty::of(ptmx)?;
         if let Some((rows, columns)) = plan.terminal.filter(|size| *size != (0, 0)) {
             sys::set_window_size(terminal.master.as_fd(), rows, columns).context("sizing the terminal")?;

@@ -9,23 +9,25 @@
 //! CVE-2026-41579). There no symlink is followed at all.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, makedev, mknodat, umask};
-use nix::unistd::{Gid, Uid, fchownat, symlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, makedev, umask};
+use nix::unistd::symlinkat;
 
+use super::plan::FilesystemPlan;
 use super::plan::mounts::{Mount, Source};
-use super::plan::{Device, FilesystemPlan};
 use crate::linux::mount::{self, Attributes, Propagation, Reach, Setting};
-use crate::linux::pty::Pty;
-use crate::linux::rootfs;
-use crate::trace::{self, Topic};
+use crate::linux::{resolve, rootfs};
 
 mod copyup;
+mod devices;
+
+use devices::make_devices;
+pub use devices::make_terminal;
 
 /// A root that is built but not yet entered.
 #[derive(Debug)]
@@ -99,11 +101,11 @@ fn put(root: &mut Root, mount: Mount, plan: &FilesystemPlan) -> Result<()> {
     }
 
     let target = if !is_directory {
-        mount::file_in_root(&root.tree, &mount.target)?
+        resolve::file_in_root(&root.tree, &mount.target)?
     } else if must_be_real(&mount) {
         real_directory(root, &mount.target)?
     } else {
-        mount::directory_in_root(&root.tree, &mount.target)?
+        resolve::directory_in_root(&root.tree, &mount.target)?
     };
     if mount.copy_up {
         copyup::copy(&root.tree, &target, &made, &mount.target)?;
@@ -127,11 +129,11 @@ fn must_be_real(mount: &Mount) -> bool {
 
 fn real_directory(root: &Root, path: &Path) -> Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-    match mount::open_without_symlinks(&root.tree, path, flags) {
+    match resolve::open_without_symlinks(&root.tree, path, flags) {
         Err(Errno::ENOENT) => {
-            mount::directory_in_root(&root.tree, path)?;
+            resolve::directory_in_root(&root.tree, path)?;
             // Found again without following anything: what was made may have been made behind a symlink.
-            Ok(mount::open_without_symlinks(&root.tree, path, flags)?)
+            Ok(resolve::open_without_symlinks(&root.tree, path, flags)?)
         }
         Err(Errno::ELOOP) => bail!("it is a symlink in the container's root; it must be a directory"),
         Err(Errno::ENOTDIR) => bail!("it is not a directory in the container's root"),
@@ -204,11 +206,11 @@ fn make_other(kind: &str, source: &str, options: &str) -> Result<OwnedFd> {
     let scratch = mount::create("tmpfs", "tmpfs", &[], Attributes::DATA_ONLY)?;
     // Only what is attached can be mounted on. On top of our own root it is in nobody's way.
     rootfs::stack(&scratch)?;
-    let place = mount::directory_in_root(&scratch, Path::new("/place"))?;
+    let place = resolve::directory_in_root(&scratch, Path::new("/place"))?;
     mount::mount_on(&place, kind, source, nix::mount::MsFlags::empty(), options)
         .with_context(|| format!("{kind} {options}"))?;
     // The name now leads to what is mounted there, where the descriptor still holds the directory below it.
-    let made = mount::directory_in_root(&scratch, Path::new("/place"))?;
+    let made = resolve::directory_in_root(&scratch, Path::new("/place"))?;
     let copy = mount::copy_of(&made, Reach::Tree)?;
     mount::detach(&mount::descriptor_path(scratch.as_fd()))?;
     Ok(copy)
@@ -238,7 +240,7 @@ fn change_attributes(made: &OwnedFd, mount: &Mount) -> Result<()> {
 
 fn copy_symlink(root: &Root, path: &Path, link: &Path) -> Result<()> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { bail!("no place for a symlink") };
-    let inside = mount::directory_in_root(&root.tree, parent)?;
+    let inside = resolve::directory_in_root(&root.tree, parent)?;
     match symlinkat(link, &inside, name) {
         Ok(()) => Ok(()),
         Err(Errno::EEXIST) if nix::fcntl::readlinkat(&inside, name).is_ok_and(|found| found == link.as_os_str()) => {
@@ -248,105 +250,8 @@ fn copy_symlink(root: &Root, path: &Path, link: &Path) -> Result<()> {
     }
 }
 
-// ------------------------------------------------------------------------------------------------- devices
-
-fn make_devices(root: &Root, devices: &[Device], in_user_namespace: bool) -> Result<()> {
-    let dev = real_directory(root, Path::new("/dev")).context("/dev")?;
-    for device in devices {
-        make_device(root, &dev, device, in_user_namespace)
-            .with_context(|| format!("device {}", device.path.display()))?;
-    }
-    let links = [
-        ("fd", "/proc/self/fd"),
-        ("stdin", "/proc/self/fd/0"),
-        ("stdout", "/proc/self/fd/1"),
-        ("stderr", "/proc/self/fd/2"),
-        ("ptmx", "pts/ptmx"),
-    ];
-    for (name, target) in links {
-        trace::ask(Topic::Mount, "symlinkat", format_args!("/dev/{name} {target}"), || {
-            match symlinkat(target, &dev, name) {
-                Err(Errno::EEXIST | Errno::EROFS) => Ok(()),
-                result => result,
-            }
-        })
-        .with_context(|| format!("/dev/{name}"))?;
-    }
-    Ok(())
-}
-
-fn make_device(root: &Root, dev: &OwnedFd, device: &Device, in_user_namespace: bool) -> Result<()> {
-    let name = device.path.file_name().context("it has no name")?;
-    let elsewhere;
-    let directory: BorrowedFd = match device.path.parent() {
-        Some(parent) if parent == Path::new("/dev") => dev.as_fd(),
-        Some(parent) => {
-            elsewhere = mount::directory_in_root(&root.tree, parent)?;
-            elsewhere.as_fd()
-        }
-        None => bail!("it has no directory"),
-    };
-    if !in_user_namespace {
-        let mode = Mode::from_bits_truncate(device.mode);
-        let kind = SFlag::from_bits_truncate(device.kind);
-        let made = trace::ask(Topic::Mount, "mknodat", format_args!("{}", device.path.display()), || {
-            mknodat(directory, name, kind, mode, makedev(device.major, device.minor))
-        });
-        match made {
-            Ok(()) if device.uid == 0 && device.gid == 0 => return Ok(()),
-            Ok(()) => {
-                let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
-                let flags = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
-                return Ok(fchownat(directory, name, Some(uid), Some(gid), flags)?);
-            }
-            // The image brought it along, or its like; we only use it if it is what it should be.
-            Err(Errno::EEXIST) => {
-                let found = mount::open_without_symlinks(directory, Path::new(name), OFlag::O_PATH)?;
-                return check_device(&fstat(found)?, device);
-            }
-            Err(Errno::EPERM) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    // In a user namespace nobody makes devices: the host's is bound, after a look whether it is the right one.
-    let host = mount::copy(&device.path, Reach::One).context("binding the host's")?;
-    check_device(&fstat(&host)?, device)?;
-    let target = place_for_device(directory, Path::new(name))?;
-    Ok(mount::attach(host, target, &device.path)?)
-}
-
-/// The file on which a device is bound; made if it is missing, refused if the image has put a symlink there.
-fn place_for_device(directory: impl AsFd, name: &Path) -> Result<OwnedFd> {
-    match mount::open_without_symlinks(directory.as_fd(), name, OFlag::O_PATH) {
-        Err(Errno::ENOENT) => mount::file_in_root(directory, name),
-        Err(Errno::ELOOP) => bail!("/dev/{} is a symlink in the container's root", name.display()),
-        result => Ok(result?),
-    }
-}
-
 fn is(found: &FileStat, kind: SFlag) -> bool {
     found.st_mode & SFlag::S_IFMT.bits() == kind.bits()
-}
-
-fn check_device(found: &FileStat, wanted: &Device) -> Result<()> {
-    let kind = SFlag::from_bits_truncate(wanted.kind);
-    let numbers = makedev(wanted.major, wanted.minor);
-    if !is(found, kind) || (kind != SFlag::S_IFIFO && found.st_rdev != numbers) {
-        bail!("what is there is not device {}:{}", wanted.major, wanted.minor);
-    }
-    Ok(())
-}
-
-/// Opens a terminal in the container's own devpts, and binds it to /dev/console.
-pub fn make_terminal(root: &Root) -> Result<Pty> {
-    let ptmx = mount::open_in_root(&root.tree, Path::new("/dev/pts/ptmx"), OFlag::O_RDWR | OFlag::O_NOCTTY)
-        .context("opening /dev/pts/ptmx (a terminal needs a devpts mount)")?;
-    let pty = Pty::of(ptmx)?;
-    let dev = real_directory(root, Path::new("/dev"))?;
-    let console = mount::copy_of(&pty.slave, Reach::One).context("/dev/console")?;
-    let target = place_for_device(&dev, Path::new("console"))?;
-    mount::attach(console, target, Path::new("/dev/console")).context("/dev/console")?;
-    Ok(pty)
 }
 
 // ------------------------------------------------------------------------------------------------- masks
@@ -355,7 +260,7 @@ pub fn make_terminal(root: &Root) -> Result<Pty> {
 fn mask(root: &Root, plan: &FilesystemPlan) -> Result<()> {
     let mut empty: Option<OwnedFd> = None;
     for path in &plan.masked {
-        let target = match mount::open_in_root(&root.tree, path, OFlag::O_PATH) {
+        let target = match resolve::open_in_root(&root.tree, path, OFlag::O_PATH) {
             Ok(target) => target,
             Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
             Err(error) => return Err(error).with_context(|| format!("masking {}", path.display())),
@@ -386,7 +291,7 @@ fn null_of_the_host() -> Result<OwnedFd> {
 }
 
 fn make_read_only(root: &Root, path: &Path) -> Result<()> {
-    let held = match mount::open_in_root(&root.tree, path, OFlag::O_PATH) {
+    let held = match resolve::open_in_root(&root.tree, path, OFlag::O_PATH) {
         Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
         result => result?,
     };
@@ -409,7 +314,8 @@ pub fn open_proc(root: Option<&Root>, path: &Path) -> Result<File> {
         }
     };
     // `self` is a symlink of the kernel's own making, and a plain one.
-    let file = mount::open_in_root(proc, path, OFlag::O_WRONLY).with_context(|| format!("/proc/{}", path.display()))?;
+    let file =
+        resolve::open_in_root(proc, path, OFlag::O_WRONLY).with_context(|| format!("/proc/{}", path.display()))?;
     mount::check_type(&file, PROC, "/proc")?;
     Ok(file.into())
 }

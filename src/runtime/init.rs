@@ -22,7 +22,7 @@ use super::handshake::{Handshake, Message};
 use super::plan::InitPlan;
 use super::{Failure, hooks, one_line, program};
 use crate::linux::namespace::{self, Namespace};
-use crate::linux::{mount, pty, rootfs};
+use crate::linux::{mount, pty, resolve, rootfs};
 use crate::sys;
 use crate::trace::{self, Actor, Topic};
 
@@ -106,7 +106,7 @@ fn init(plan: &mut InitPlan, have: &Belongings) -> Result<Infallible> {
         set_sysctl(&root, name, value)?;
     }
     // Images often name a directory that they do not have; later the root may be read-only.
-    mount::directory_in_root(&root.tree, &plan.process.directory).context("the working directory")?;
+    resolve::directory_in_root(&root.tree, &plan.process.directory).context("the working directory")?;
     filesystem::finish(&root, &plan.filesystem)?;
     run_hooks(have, "createContainer")?;
     let Root { tree, proc } = root;

@@ -12,22 +12,23 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
-use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Spec};
+use oci_spec::runtime::Spec;
 
 use crate::handover::INIT_ANNOTATION;
-use crate::linux::idmap::{self, IdMap};
+use crate::linux::idmap;
 use crate::linux::mount::{self, Propagation, Reach};
 use crate::linux::namespace::Namespace;
-use crate::linux::userns::Maps;
 
+pub mod devices;
 pub mod mounts;
+pub mod namespaces;
 pub mod process;
 pub mod resources;
 pub mod seccomp;
 
-use mounts::{Mount, Source};
+use devices::{Device, devices};
+use mounts::{Mount, Source, propagation};
+use namespaces::{Namespaces, namespaces, sysctls, time_offsets};
 use process::ProcessPlan;
 
 /// What the child will do, in words of the kernel.
@@ -55,42 +56,6 @@ pub struct InitPlan {
     pub pivot: bool,
 }
 
-/// Which namespaces are made and which joined.
-#[derive(Debug, Default)]
-pub struct Namespaces {
-    /// Made.
-    pub new: Vec<Namespace>,
-    /// Joined: whatever the file names.
-    pub joined: Vec<(Namespace, OwnedFd)>,
-    /// The id maps of a new user namespace.
-    pub maps: Option<Maps>,
-}
-
-impl Namespaces {
-    /// Whether the container has its own (new, or another container's) namespace of this kind.
-    pub fn has(&self, kind: Namespace) -> bool {
-        self.new.contains(&kind) || self.joins(kind)
-    }
-
-    /// Whether it joins one of this kind.
-    pub fn joins(&self, kind: Namespace) -> bool {
-        self.joined.iter().any(|(joined, _)| *joined == kind)
-    }
-
-    /// Whether a process in the middle must do the joining: one whose children are born in the pid namespace it joined,
-    /// and which joins others while it still has the privilege over them that a child in a new user namespace has lost.
-    pub fn need_middle(&self) -> bool {
-        self.joins(Namespace::User)
-            || self.joins(Namespace::Pid)
-            || (self.new.contains(&Namespace::User) && !self.joined.is_empty())
-    }
-
-    /// The kinds that a later `exec` joins, by their names in /proc/PID/ns.
-    pub fn names(&self) -> Vec<String> {
-        Namespace::ALL.into_iter().filter(|kind| self.has(*kind)).map(|kind| kind.file().to_string()).collect()
-    }
-}
-
 /// What the container sees as its files.
 #[derive(Debug)]
 pub struct FilesystemPlan {
@@ -116,25 +81,6 @@ pub struct FilesystemPlan {
     pub own_cgroups: bool,
     /// Files may be made only as ids of our map: device nodes are bound from the host.
     pub in_user_namespace: bool,
-}
-
-/// A device file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Device {
-    /// Where in the container.
-    pub path: PathBuf,
-    /// Character, block or fifo: `S_IFCHR`, `S_IFBLK`, `S_IFIFO`.
-    pub kind: u32,
-    /// Numbers.
-    pub major: u64,
-    /// …
-    pub minor: u64,
-    /// Permissions.
-    pub mode: u32,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
 }
 
 /// What the command line adds to the bundle.
@@ -249,57 +195,6 @@ fn refuse_unknown(spec: &Spec) -> Result<()> {
     Ok(())
 }
 
-fn namespaces(spec: &Spec, in_user_namespace: bool) -> Result<Namespaces> {
-    let mut found = Namespaces::default();
-    let linux = spec.linux().as_ref().context("config.json has no linux section")?;
-    for asked in linux.namespaces().iter().flatten() {
-        let kind = match asked.typ() {
-            LinuxNamespaceType::User => Namespace::User,
-            LinuxNamespaceType::Mount => Namespace::Mount,
-            LinuxNamespaceType::Pid => Namespace::Pid,
-            LinuxNamespaceType::Network => Namespace::Network,
-            LinuxNamespaceType::Ipc => Namespace::Ipc,
-            LinuxNamespaceType::Uts => Namespace::Uts,
-            LinuxNamespaceType::Cgroup => Namespace::Cgroup,
-            LinuxNamespaceType::Time => Namespace::Time,
-        };
-        if found.has(kind) {
-            bail!("linux.namespaces: {} is asked for twice", kind.file());
-        }
-        match asked.path().as_ref().filter(|path| !path.as_os_str().is_empty()) {
-            None => found.new.push(kind),
-            Some(path) => {
-                let file = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
-                    .with_context(|| format!("namespace {}", path.display()))?;
-                // Joining the user namespace one is in already is refused by the kernel, and asks for nothing.
-                let is_ours = kind == Namespace::User
-                    && crate::linux::namespace::identity_of(path)?
-                        == crate::linux::namespace::identity(nix::unistd::Pid::this(), kind)?;
-                if !is_ours {
-                    found.joined.push((kind, file));
-                }
-            }
-        }
-    }
-    if found.new.contains(&Namespace::User) {
-        let maps = Maps { uids: maps(linux.uid_mappings().as_deref()), gids: maps(linux.gid_mappings().as_deref()) };
-        if maps.uids.is_empty() || maps.gids.is_empty() {
-            bail!("a new user namespace needs linux.uidMappings and linux.gidMappings");
-        }
-        found.maps = Some(maps);
-    } else if !found.joins(Namespace::User) && !in_user_namespace && !nix::unistd::geteuid().is_root() {
-        bail!("without root a container needs a user namespace (linux.namespaces)");
-    }
-    // The kernel makes the user namespace first whatever the order; joining one by one wants ours.
-    found.joined.sort_by_key(|(kind, _)| *kind);
-    Ok(found)
-}
-
-fn maps(asked: Option<&[LinuxIdMapping]>) -> Vec<IdMap> {
-    let map = |map: &LinuxIdMapping| IdMap { container: map.container_id(), host: map.host_id(), size: map.size() };
-    asked.unwrap_or_default().iter().map(map).collect()
-}
-
 /// A detached copy of what is mounted at `path`, or `None` if making one is not ours to do.
 fn copy_if_allowed(path: &Path, reach: Reach) -> Result<Option<OwnedFd>> {
     match mount::copy(path, reach) {
@@ -320,113 +215,4 @@ fn open_sources(mut mounts: Vec<Mount>) -> Result<Vec<Mount>> {
         }
     }
     Ok(mounts)
-}
-
-pub(super) fn propagation(name: &str) -> Result<(Propagation, Reach)> {
-    let (name, reach) = match name.strip_prefix('r') {
-        Some(rest) => (rest, Reach::Tree),
-        None => (name, Reach::One),
-    };
-    let kind = match name {
-        "shared" => Propagation::Shared,
-        "slave" => Propagation::Slave,
-        "private" => Propagation::Private,
-        "unbindable" => Propagation::Unbindable,
-        _ => bail!("unknown mount propagation {name:?}"),
-    };
-    Ok((kind, reach))
-}
-
-/// The devices that every container has, and those the bundle adds or redefines.
-fn devices(spec: &Spec) -> Result<Vec<Device>> {
-    let always = [("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9)];
-    let character = |name: &str, major, minor| Device {
-        path: Path::new("/dev").join(name),
-        kind: libc::S_IFCHR,
-        major,
-        minor,
-        mode: 0o666,
-        uid: 0,
-        gid: 0,
-    };
-    let mut devices: Vec<Device> = always.iter().map(|(name, minor)| character(name, 1, *minor)).collect();
-    devices.push(character("tty", 5, 0));
-    let asked = spec.linux().as_ref().and_then(|linux| linux.devices().as_ref());
-    for device in asked.into_iter().flatten() {
-        use oci_spec::runtime::LinuxDeviceType as Type;
-        let kind = match device.typ() {
-            Type::C | Type::U => libc::S_IFCHR,
-            Type::B => libc::S_IFBLK,
-            Type::P => libc::S_IFIFO,
-            Type::A => bail!("device {}: type \"a\" is only for rules", device.path().display()),
-        };
-        let number = |number: i64| u64::try_from(number).with_context(|| format!("device {}", device.path().display()));
-        let device = Device {
-            path: mount::clean(device.path()),
-            kind,
-            major: number(device.major())?,
-            minor: number(device.minor())?,
-            mode: device.file_mode().unwrap_or(0o666) & 0o7777,
-            uid: device.uid().unwrap_or(0),
-            gid: device.gid().unwrap_or(0),
-        };
-        devices.retain(|known| known.path != device.path);
-        devices.push(device);
-    }
-    Ok(devices)
-}
-
-/// Only settings that a namespace of the container's own confines; others would change the whole machine.
-fn sysctls(spec: &Spec, namespaces: &Namespaces) -> Result<Vec<(PathBuf, String)>> {
-    const IPC: [&str; 8] = [
-        "kernel.msgmax",
-        "kernel.msgmnb",
-        "kernel.msgmni",
-        "kernel.sem",
-        "kernel.shmall",
-        "kernel.shmmax",
-        "kernel.shmmni",
-        "kernel.shm_rmid_forced",
-    ];
-    let asked = spec.linux().as_ref().and_then(|linux| linux.sysctl().as_ref());
-    let mut found = Vec::new();
-    for (name, value) in asked.into_iter().flatten() {
-        // Names of network devices may hold dots: then the whole name is written with slashes.
-        let path = if name.contains('/') { name.clone() } else { name.replace('.', "/") };
-        let dotted = path.replace('/', ".");
-        let needed = if dotted.starts_with("net.") {
-            Namespace::Network
-        } else if IPC.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
-            Namespace::Ipc
-        } else if dotted == "kernel.hostname" || dotted == "kernel.domainname" {
-            Namespace::Uts
-        } else {
-            bail!("sysctl {name}: no namespace confines it, it would change the whole machine");
-        };
-        if !namespaces.has(needed) {
-            bail!("sysctl {name}: the container has no {} namespace of its own", needed.file());
-        }
-        if path.split('/').any(|part| part.is_empty() || part == "..") {
-            bail!("sysctl {name}: not a name");
-        }
-        found.push((PathBuf::from(path), value.clone()));
-    }
-    found.sort();
-    Ok(found)
-}
-
-fn time_offsets(spec: &Spec, namespaces: &Namespaces) -> Result<Option<String>> {
-    let Some(offsets) = spec.linux().as_ref().and_then(|linux| linux.time_offsets().as_ref()) else { return Ok(None) };
-    if offsets.is_empty() {
-        return Ok(None);
-    }
-    if !namespaces.new.contains(&Namespace::Time) {
-        bail!("linux.timeOffsets needs a new time namespace");
-    }
-    let mut text = String::new();
-    for (clock, offset) in offsets {
-        let nanoseconds = offset.nanosecs().unwrap_or(0);
-        text.push_str(&format!("{clock} {} {nanoseconds}\n", offset.secs().unwrap_or(0)));
-    }
-    Ok(Some(text))
 }

@@ -3,7 +3,8 @@
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::engine::request::{ContainerRequest, NamespaceMode, Seccomp, Security, UsernsMode};
+use crate::engine::request::ContainerRequest;
+use crate::engine::settings::{NamespaceMode, Seccomp, Security, UsernsMode};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Isolation")]

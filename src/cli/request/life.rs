@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::label;
-use crate::engine::request::{ContainerRequest, RestartPolicy};
+use crate::engine::request::ContainerRequest;
+use crate::engine::settings::RestartPolicy;
 use crate::handover::LogDriver;
 
 #[derive(Debug, Args)]

@@ -3,7 +3,8 @@
 use clap::Args;
 
 use crate::cli::format::human::parse_size;
-use crate::engine::request::{CgroupsMode, ContainerRequest, Resources, Ulimit};
+use crate::engine::request::ContainerRequest;
+use crate::engine::settings::{CgroupsMode, Resources, Ulimit};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::engine::request::{ContainerRequest, NetworkMode, PortMapping, Protocol};
+use crate::engine::request::ContainerRequest;
+use crate::engine::settings::{NetworkMode, PortMapping, Protocol};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Network")]

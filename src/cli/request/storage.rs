@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cli::format::human::parse_size;
-use crate::engine::request::{ContainerRequest, Device, MountKind, MountRequest};
+use crate::engine::request::{ContainerRequest, MountKind, MountRequest};
+use crate::engine::settings::Device;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Files")]

@@ -15,7 +15,7 @@ mod unpack;
 
 use std::fs::{self, File};
 use std::io::{Read, Write, pipe};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::sched::CloneFlags;
@@ -25,6 +25,7 @@ use super::Engine;
 use super::container::{Container, MountSource};
 use super::failure::Failure;
 use crate::image::layer::Ids;
+use crate::linux::resolve::clean;
 use crate::trace::{self, Topic};
 use unpack::Owner;
 
@@ -185,19 +186,6 @@ impl Side {
         }
         clean(&self.path).file_name().map(PathBuf::from)
     }
-}
-
-/// A path without `.` and `..`; it is not asked whether links are on the way.
-fn clean(path: &Path) -> PathBuf {
-    let mut clean = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir => drop(clean.pop()),
-            other => clean.push(other),
-        }
-    }
-    clean
 }
 
 /// Runs `act` in a thread whose root directory is `root`.

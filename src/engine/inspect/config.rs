@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::bindings;
 use crate::engine::container::{Container, MountSource, Root};
 use crate::engine::network::word;
-use crate::engine::request::{CgroupsMode, NamespaceMode, RestartPolicy, Seccomp, UsernsMode};
+use crate::engine::settings::{CgroupsMode, NamespaceMode, RestartPolicy, Seccomp, UsernsMode};
 use crate::handover::LogDriver;
 use crate::linux::process::Signal;
 

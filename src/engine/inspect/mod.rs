@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::Engine;
 use super::container::{Container, MountSource, Root, Status, monitor_in};
 use super::network::{ports, word};
-use super::request::{NamespaceMode, NetworkMode, PortMapping};
+use super::settings::{NamespaceMode, NetworkMode, PortMapping};
 use super::volume::Volume;
 
 /// Go's time that never was.

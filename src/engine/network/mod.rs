@@ -28,7 +28,7 @@ use anyhow::{Result, bail};
 use super::Engine;
 use super::container::Container;
 use super::failure::Failure;
-use super::request::{NetworkMode, PortMapping};
+use super::settings::{NetworkMode, PortMapping};
 use pasta::{Pasta, Ports};
 
 /// Decides at create what a container's network will be; never [`NetworkMode::Default`]. The second value is what the

@@ -23,7 +23,7 @@ use super::pasta::{FORWARDER, HOST, Pasta};
 use crate::engine::Engine;
 use crate::engine::container::ContainerConfig;
 use crate::engine::failure::Failure;
-use crate::engine::request::NetworkMode;
+use crate::engine::settings::NetworkMode;
 
 /// The container's /etc/hosts.
 pub fn hosts(engine: &Engine, config: &ContainerConfig) -> Result<String> {

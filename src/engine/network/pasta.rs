@@ -24,7 +24,7 @@ use nix::poll::PollTimeout;
 
 use crate::engine::container::{Container, Process};
 use crate::engine::failure::Failure;
-use crate::engine::request::{PortMapping, Protocol};
+use crate::engine::settings::{PortMapping, Protocol};
 use crate::engine::store::write_whole;
 use crate::engine::{Engine, Owner, in_path};
 use crate::linux::process;

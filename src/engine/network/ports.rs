@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use anyhow::{Context, Result, bail};
 
 use crate::engine::failure::Failure;
-use crate::engine::request::{PortMapping, Protocol};
+use crate::engine::settings::{PortMapping, Protocol};
 
 impl Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

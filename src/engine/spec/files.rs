@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::engine::container::{Container, Root};
-use crate::engine::request::{NetworkMode, UsernsMode};
+use crate::engine::settings::{NetworkMode, UsernsMode};
 use crate::engine::shifted::give_to_root;
 use crate::engine::{Engine, network};
 

@@ -13,9 +13,9 @@ use nix::fcntl::OFlag;
 
 use super::user;
 use crate::engine::container::{ContainerConfig, Root};
-use crate::engine::request::UsernsMode;
+use crate::engine::settings::UsernsMode;
 use crate::engine::{Engine, Owner, userns};
-use crate::linux::mount;
+use crate::linux::resolve;
 
 /// Adds the caller to the root file system's /etc/passwd and /etc/group, if he is kept and they lack him.
 pub fn introduce(engine: &Engine, config: &ContainerConfig, root: &File) -> Result<()> {
@@ -28,7 +28,7 @@ pub fn introduce(engine: &Engine, config: &ContainerConfig, root: &File) -> Resu
     let inside = (uid.unwrap_or(own_uid), gid.unwrap_or(own_gid));
     let login = userns::login(own_uid).filter(|_| inside.0 == own_uid);
     let name = login.as_ref().map(|login| login.name.as_str());
-    let there = |path: &str| mount::open_in_root(root, Path::new(path), OFlag::O_PATH | OFlag::O_DIRECTORY).is_ok();
+    let there = |path: &str| resolve::open_in_root(root, Path::new(path), OFlag::O_PATH | OFlag::O_DIRECTORY).is_ok();
     let mounted = |path: &str| config.mounts.iter().any(|mount| Path::new(path).starts_with(&mount.target));
     let home = login.as_ref().map(|login| login.home.as_str()).filter(|home| there(home) || mounted(home));
     let lines = lines(&passwd, &group, name, inside, home.unwrap_or(&config.working_dir));
@@ -62,7 +62,7 @@ fn lines(
 
 fn append(root: &File, path: &str, text: &str, line: &str) -> Result<()> {
     let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let mut file = File::from(mount::open_in_root(root, Path::new(path), flags)?);
+    let mut file = File::from(resolve::open_in_root(root, Path::new(path), flags)?);
     let newline = if text.ends_with('\n') { "" } else { "\n" };
     Ok(file.write_all(format!("{newline}{line}").as_bytes())?)
 }

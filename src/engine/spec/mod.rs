@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use super::container::{Container, ContainerConfig};
 use super::failure::Failure;
-use super::request::{CgroupsMode, NamespaceMode, NetworkMode, Resources, Seccomp};
+use super::settings::{CgroupsMode, NamespaceMode, NetworkMode, Resources, Seccomp};
 use super::{CgroupManager, Engine};
 use crate::handover::{CONFIG_VERSION, INIT_ANNOTATION};
 use crate::linux::cgroup::Hierarchy;

@@ -14,7 +14,7 @@ use super::init::INSIDE;
 use super::user::User;
 use crate::engine::Engine;
 use crate::engine::container::{Container, ContainerConfig, MountConfig, MountSource};
-use crate::engine::request::{NamespaceMode, NetworkMode, UsernsMode};
+use crate::engine::settings::{NamespaceMode, NetworkMode, UsernsMode};
 
 /// Which of the container's namespaces belong to its user namespace: only those may be shown by a mount of its own.
 #[derive(Debug, Clone, Copy)]

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use nix::fcntl::OFlag;
 
 use crate::engine::failure::Failure;
-use crate::linux::mount;
+use crate::linux::resolve;
 
 /// Whom the process runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +108,7 @@ fn number(word: &str) -> Result<Option<u32>> {
 /// A file of the root file system, or nothing if there is none.
 pub fn read(root: impl AsFd, path: &str) -> Result<String> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let Ok(file) = mount::open_in_root(root, Path::new(path), flags) else { return Ok(String::new()) };
+    let Ok(file) = resolve::open_in_root(root, Path::new(path), flags) else { return Ok(String::new()) };
     let file = File::from(file);
     if !file.metadata()?.is_file() {
         bail!("the image's {path} is not a file");

@@ -13,12 +13,12 @@ use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat, mknodat};
 use nix::unistd::{Gid, Uid, fchown, fchownat, symlinkat};
 
-use crate::linux::mount;
+use crate::linux::resolve;
 
 /// Copies the tree at `path` in `root`, which `target` holds open, into the detached tmpfs `made`.
 pub fn copy(root: &OwnedFd, target: &OwnedFd, made: &OwnedFd, path: &Path) -> Result<()> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-    let from = mount::open_in_root(root, path, flags)?;
+    let from = resolve::open_in_root(root, path, flags)?;
     // Opened again to be read: it must still be the directory that will be mounted on.
     let (held, found) = (fstat(target)?, fstat(&from)?);
     anyhow::ensure!((held.st_dev, held.st_ino) == (found.st_dev, found.st_ino), "it changed while it was copied");

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use super::namespaces::maps;
 use crate::linux::idmap::IdMap;
-use crate::linux::mount::{Attributes, Propagation, Reach, Setting, clean};
+use crate::linux::mount::{Attributes, Propagation, Reach, Setting};
+use crate::linux::resolve::clean;
 
 /// A mount, ready to be made.
 #[derive(Debug)]
@@ -106,6 +108,22 @@ fn change(attributes: &mut Attributes, (set, clear): (u64, u64)) {
     attributes.clear = attributes.clear & !set | clear;
 }
 
+/// A word for propagation (mount(8)); with `r` before it, it means the whole tree.
+pub fn propagation(name: &str) -> Result<(Propagation, Reach)> {
+    let (name, reach) = match name.strip_prefix('r') {
+        Some(rest) => (rest, Reach::Tree),
+        None => (name, Reach::One),
+    };
+    let kind = match name {
+        "shared" => Propagation::Shared,
+        "slave" => Propagation::Slave,
+        "private" => Propagation::Private,
+        "unbindable" => Propagation::Unbindable,
+        _ => bail!("unknown mount propagation {name:?}"),
+    };
+    Ok((kind, reach))
+}
+
 /// Reads one mount. Relative sources of bind mounts begin at the bundle.
 pub fn parse(asked: &oci_spec::runtime::Mount, bundle: &Path) -> Result<Mount> {
     let target = clean(asked.destination());
@@ -145,7 +163,7 @@ pub fn parse(asked: &oci_spec::runtime::Mount, bundle: &Path) -> Result<Mount> {
                     change(&mut mount.attributes, bits);
                 } else if let Some(bits) = word.strip_prefix('r').and_then(attribute) {
                     change(&mut mount.tree_attributes, bits);
-                } else if let Ok(propagation) = super::propagation(word) {
+                } else if let Ok(propagation) = propagation(word) {
                     mount.propagation.push(propagation);
                 } else {
                     let (name, value) = match word.split_once('=') {
@@ -160,7 +178,7 @@ pub fn parse(asked: &oci_spec::runtime::Mount, bundle: &Path) -> Result<Mount> {
 
     let explicit = asked.uid_mappings().is_some() || asked.gid_mappings().is_some();
     if id_mapped || explicit {
-        let maps = (super::maps(asked.uid_mappings().as_deref()), super::maps(asked.gid_mappings().as_deref()));
+        let maps = (maps(asked.uid_mappings().as_deref()), maps(asked.gid_mappings().as_deref()));
         if maps.0.is_empty() || maps.1.is_empty() {
             bail!("{}: an idmapped mount needs uidMappings and gidMappings", told());
         }
