@@ -1,28 +1,44 @@
 # Sourced by ../try and ../test: brings a fresh Debian, Ubuntu or Fedora to what they need, after saying so.
 
-# needs WHY PROGRAM:DEB:RPM…: installs the packages of the programs that are missing, by apt or dnf, with sudo if we are not
-# root. Without a known package manager it names what is missing, and ends.
-needs() {
-  local why=$1 entry program packages=() deb rpm sudo=()
-  shift
+# missing PROGRAM:DEB:RPM…: prints the packages of the programs that are not there (or of the files, if it is a path).
+missing() {
+  local entry program deb rpm
   for entry; do
     IFS=: read -r program deb rpm <<<"$entry"
-    PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null && continue
-    if command -v apt-get >/dev/null; then packages+=("$deb"); else packages+=("${rpm:-$deb}"); fi
+    case $program in
+      /*) [ ! -e "$program" ] || continue ;;
+      *) ! PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null || continue ;;
+    esac
+    if command -v apt-get >/dev/null; then echo "$deb"; else echo "${rpm:-$deb}"; fi
   done
-  [ ${#packages[@]} -gt 0 ] || return 0
-  [ "$(id -u)" = 0 ] || sudo=(sudo)
-  if command -v apt-get >/dev/null; then
-    echo "Installing $why: ${sudo[*]} apt-get install ${packages[*]}" >&2
-    "${sudo[@]}" apt-get -qq update
-    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "${packages[@]}" </dev/null >/dev/null
-  elif command -v dnf >/dev/null; then
-    echo "Installing $why: ${sudo[*]} dnf install ${packages[*]}" >&2
-    "${sudo[@]}" dnf -q -y install "${packages[@]}" </dev/null
-  else
-    echo "Please install $why: ${packages[*]}" >&2
-    return 1
-  fi
+}
+
+# needs WHY PROGRAM:DEB:RPM…: installs the packages of the programs that are missing, by apt or dnf, with sudo if we are not
+# root. Without a known package manager it names what is missing, and ends.
+#
+# Twice if need be: a package may push another one out that the list also names (Debian 12's QEMU does so with the qemu-utils
+# of its backports), and only a second look sees it.
+needs() {
+  local why=$1 packages sudo=() round
+  shift
+  for round in 1 2 3; do
+    mapfile -t packages < <(missing "$@")
+    [ ${#packages[@]} -gt 0 ] || return 0
+    [ $round -lt 3 ] || break
+    [ "$(id -u)" = 0 ] || sudo=(sudo)
+    if command -v apt-get >/dev/null; then
+      echo "Installing $why: ${sudo[*]} apt-get install ${packages[*]}" >&2
+      "${sudo[@]}" apt-get -qq update
+      "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "${packages[@]}" </dev/null >/dev/null || break
+    elif command -v dnf >/dev/null; then
+      echo "Installing $why: ${sudo[*]} dnf install ${packages[*]}" >&2
+      "${sudo[@]}" dnf -q -y install "${packages[@]}" </dev/null || break
+    else
+      break
+    fi
+  done
+  echo "Please install $why: ${packages[*]}" >&2
+  return 1
 }
 
 # Rust of at least the version that Cargo.toml names, from the distribution's rustup, and the C toolchain that links.
@@ -30,7 +46,7 @@ needs_rust() {
   local wanted have
   [ ! -f "$HOME/.cargo/env" ] || . "$HOME/.cargo/env"
   needs "a C compiler, which links Rust programs" cc:gcc:gcc ld:binutils:binutils
-  [ -e /usr/include/stdio.h ] || needs "the C library's headers" no-such-program:libc6-dev:glibc-devel
+  needs "the C library's headers" /usr/include/stdio.h:libc6-dev:glibc-devel
   wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
   have=$(cargo --version 2>/dev/null | cut -d' ' -f2)
   [ "$(printf '%s\n' "$wanted" "$have" | sort -V | head -1)" = "$wanted" ] && [ -n "$have" ] && return 0
