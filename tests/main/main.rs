@@ -31,6 +31,7 @@ mod skip;
 
 mod attacks;
 mod bad_input;
+mod book;
 mod broken;
 mod bundles;
 mod chapters;
