@@ -51,7 +51,7 @@ fn faults(ledger: &Ledger, pages: &[Page], tests: &BTreeSet<String>) -> Vec<Stri
         match pages.iter().find(|page| page.name == claim.page) {
             None => fault(&format!("there is no page {}", claim.page)),
             Some(page) if !folded(&page.text).contains(&wanted) => {
-                fault(&format!("{} does not say: {wanted}", page.name))
+                fault(&format!("{} does not say: {wanted}", page.name));
             }
             Some(_) => {}
         }

@@ -36,7 +36,7 @@ pub fn steps(body: &str) -> Result<Vec<Step>, String> {
 }
 
 /// The console blocks that are to be run.
-fn to_run<'a>(page: &'a Page) -> Vec<(Fence<'a>, Vec<Step>)> {
+fn to_run(page: &Page) -> Vec<(Fence<'_>, Vec<Step>)> {
     let fences = page.fences().into_iter().filter(|fence| fence.label == "console" && fence.skip.is_none());
     let steps = |fence: &Fence| steps(fence.body).unwrap_or_else(|error| panic!("{}: {error}", page.at(fence.line)));
     fences.map(|fence| (steps(&fence), fence)).map(|(steps, fence)| (fence, steps)).collect()
@@ -88,7 +88,7 @@ fn run(world: &World, page: &Page) -> (String, String) {
         }
         if !agrees {
             // The first of two blocks with the same text is the one meant, once the first has been blessed.
-            blessed = blessed.replacen(&format!("\n{}```", fence.body), &format!("\n{}```", body), 1);
+            blessed = blessed.replacen(&format!("\n{}```", fence.body), &format!("\n{body}```"), 1);
         }
     }
     (wrong, blessed)
