@@ -29,6 +29,8 @@ fn ready(world: &crate::world::World, page: &str) {
 /// Pages that hold on every machine that podling supports.
 mod anywhere {
     pages! {
+        container: "question/container.md",
+        setup: "question/setup.md",
         chapter01: "chapters/01-fork.md",
     }
 }
