@@ -40,6 +40,7 @@ mod containers;
 mod copy;
 mod crash;
 mod delegated;
+mod deputy;
 mod equivalence;
 mod harness;
 mod inside;

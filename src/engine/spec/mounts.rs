@@ -111,11 +111,12 @@ fn defaults(engine: &Engine, container: &Container, owned: Owned) -> Result<Vec<
     }
     all.push(mount("/dev/pts", "devpts", "devpts", &pts));
     let ipc_host = config.namespaces.ipc == NamespaceMode::Host;
-    all.push(if owned.ipc && !ipc_host {
-        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"])
-    } else {
-        mount("/dev/mqueue", "bind", "/dev/mqueue", &["rbind", "rprivate", "nosuid", "noexec", "nodev"])
-    });
+    if owned.ipc && !ipc_host {
+        all.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
+    } else if Path::new("/dev/mqueue").is_dir() {
+        // A host need not have it mounted; its queues can be used without.
+        all.push(mount("/dev/mqueue", "bind", "/dev/mqueue", &["rbind", "rprivate", "nosuid", "noexec", "nodev"]));
+    }
     all.push(match &config.namespaces.ipc {
         NamespaceMode::Host => {
             mount("/dev/shm", "bind", "/dev/shm", &["rbind", "rprivate", "nosuid", "noexec", "nodev"])
