@@ -30,6 +30,7 @@ fn ready(world: &crate::world::World, page: &str) {
 mod anywhere {
     pages! {
         container: "question/container.md",
+        daemon: "question/daemon.md",
         setup: "question/setup.md",
         chapter01: "chapters/01-fork.md",
     }
