@@ -15,6 +15,7 @@ pub mod overlay;
 pub mod poll;
 pub mod process;
 pub mod pty;
+pub mod reaper;
 pub mod resolve;
 pub mod rootfs;
 pub mod seccomp;

@@ -34,7 +34,6 @@ mod lifecycle;
 mod plan;
 mod program;
 mod protect;
-mod reaper;
 mod spec;
 mod state;
 mod statistics;

@@ -25,9 +25,8 @@ use nix::unistd::{Gid, Uid, chdir, execve, fchown, setresgid, setresuid};
 
 use super::Failure;
 use super::plan::process::ProcessPlan;
-use super::reaper;
-use crate::linux::caps;
 use crate::linux::process::NotRunnable;
+use crate::linux::{caps, reaper};
 use crate::sys;
 use crate::trace::{self, Topic};
 

@@ -1,15 +1,15 @@
-//! `--init`: a first process that does what the kernel expects of pid 1, so that the program need not.
+//! A first process that does what the kernel expects of pid 1, so that the program need not (`--init`).
 //!
 //! Pid 1 of a pid namespace is special twice. Orphans become its children, and stay zombies unless it waits for them. And
 //! a signal for which it has no handler does not reach it at all, not even SIGTERM: `stop` would wait in vain, then kill.
 //! Few programs are written for that.
 //!
 //! Others bind an init program into the container: a file that must be static, or it would look for its libraries in an
-//! image that may have none. We need no file: this process is pid 1 already. It stays, and its child becomes the program.
-//! Both go through all that [`super::program::become_program`] does, so pid 1 is as powerless as the program that it
-//! waits for.
+//! image that may have none. We need no file: this process is pid 1 already. It parts into two ([`part`]); both go through
+//! all that a program has to go through, so that pid 1 is as powerless as the one it waits for; then the child becomes the
+//! program, and pid 1 stays ([`stay`]).
 //!
-//! The subtlety is what it still carries, as a copy of podling-runtime that no execve has washed: descriptors (closed),
+//! The subtlety is what it still carries, as a copy of its maker that no execve has washed: descriptors (closed),
 //! the host's words and environment (overwritten), memory (not dumpable: no process in the container may look into it).
 
 use std::fs::OpenOptions;
@@ -23,11 +23,11 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{Pid, getpid, setpgid, tcsetpgrp};
 
-use crate::linux::process::Process;
+use super::process::Process;
 use crate::sys::{self, Side};
 use crate::trace::{self, Topic};
 
-/// What is shown in place of the command line of podling-runtime.
+/// What is shown in place of its maker's command line.
 const NAME: &str = "podling-init";
 
 /// Parts into two. `None`: this is the child, which shall become the program. Else this is pid 1, and holds it.
@@ -74,7 +74,7 @@ fn overwrite_words() {
 /// Pid 1's life: it passes signals on, reaps orphans, and ends as the program ends.
 pub fn stay(program: &Process) -> ! {
     let held = program.as_fd().as_raw_fd();
-    // The last that the caller of podling-runtime hears of us: these were his sockets and fifos, too.
+    // The last that our maker's caller hears of us: these were his sockets and fifos, too.
     let _ = sys::close_inherited(3, held - 1);
     let _ = sys::close_inherited(held + 1, i32::MAX);
     let Ok(signals) = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC) else { sys::exit_now(125) };
