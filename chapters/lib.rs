@@ -14,11 +14,14 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Parser};
 use podling::hint::{hinted, render};
-use podling::trace::{self, Actor, Format};
+use podling::linux::process::NotRunnable;
+use podling::trace::{self, Actor, Format, Topic};
+
+pub mod machine;
 
 /// The failure is ours, not the program's.
 pub const OWN_FAILURE: u8 = 125;
@@ -46,8 +49,13 @@ pub fn run<Options: Parser>(life: impl FnOnce(Options) -> Result<u8>) -> ExitCod
 pub fn status(outcome: Result<u8>) -> u8 {
     outcome.unwrap_or_else(|error| {
         eprint!("{}", render(&error));
-        OWN_FAILURE
+        error.downcast_ref().map_or(OWN_FAILURE, NotRunnable::status)
     })
+}
+
+/// Asks the kernel for something, narrates it, and names what was asked in the error.
+pub fn ask<T>(topic: Topic, name: &str, arguments: &str, call: impl FnOnce() -> nix::Result<T>) -> Result<T> {
+    trace::ask(topic, name, format_args!("{arguments}"), call).with_context(|| format!("{name} {arguments}"))
 }
 
 /// A command line as execve(2) takes it.

@@ -7,13 +7,14 @@ use std::path::PathBuf;
 
 use crate::layering::{Word, root, words};
 
-/// What a reader has built after each chapter, as the modules of podling's library in which the hardened version lives.
-/// (From the start there are the two of row 0: the calls that nix lacks, and the narration.)
+/// What a reader has built after each chapter, as the modules of podling's library in which the hardened version lives; or
+/// of the chapters' own library, where it is put together of several. (From the start there are those of row 0: the calls
+/// that nix lacks, the narration, errors with their cure.)
 const BUILT: [(&str, &[&str]); 10] = [
     ("chapter01_fork", &["linux::foreground", "linux::poll", "linux::process"]),
     ("chapter02_user_namespace", &["linux::caps", "linux::idmap", "linux::namespace", "linux::userns"]),
-    ("chapter03_mount", &["linux::mount", "linux::overlay", "linux::rootfs"]),
-    ("chapter04_pid", &[]),
+    ("chapter03_mount", &["linux::mount", "linux::overlay", "linux::resolve", "linux::rootfs", "chapters::machine"]),
+    ("chapter04_pid", &["linux::reaper"]),
     ("chapter05_cgroups", &["linux::cgroup"]),
     ("chapter06_ipc", &["linux::ipc"]),
     ("chapter07_images", &["image"]),
@@ -29,12 +30,12 @@ const LONGEST: usize = 150;
 /// Modules that hold others: of these the path's second part counts, too.
 const SHELVES: [&str; 1] = ["linux"];
 
-/// What a source names of podling's library, with lines: `use podling::linux::{mount, caps}` names `linux::mount` and
+/// What a source names of a library, with lines: `use podling::linux::{mount, caps}` names `linux::mount` and
 /// `linux::caps`; a whole shelf (`linux::*`, or `linux` alone) names the shelf, which is on nobody's list.
-fn imports<'a>(words: &[Word<'a>]) -> Vec<(String, usize)> {
+fn imports<'a>(library: &str, words: &[Word<'a>]) -> Vec<(String, usize)> {
     let word = |at: usize| words.get(at).map_or("", |word: &Word<'a>| word.0);
     let mut found = Vec::new();
-    for at in (0..words.len()).filter(|at| word(*at) == "podling" && word(at + 1) == "::") {
+    for at in (0..words.len()).filter(|at| word(*at) == library && word(at + 1) == "::") {
         for (module, after) in members(words, at + 2) {
             if SHELVES.contains(&module) && word(after) == "::" {
                 let inner = members(words, after + 1);
@@ -69,13 +70,19 @@ fn members<'a>(words: &[Word<'a>], at: usize) -> Vec<(&'a str, usize)> {
 
 /// Everything that is wrong with one chapter's source.
 fn breaches(chapter: &str, source: &str) -> Vec<String> {
-    let number = BUILT.iter().position(|(name, _)| *name == chapter).expect("a chapter of the list");
+    // A second program of a chapter begins with its number, too.
+    let number = BUILT.iter().position(|(name, _)| name.split('_').next() == chapter.split('_').next());
+    let number = number.expect("a chapter of the list");
     let earlier = BUILT[..number].iter().flat_map(|(_, modules)| modules.iter().copied());
     let allowed: BTreeSet<&str> = earlier.chain(FROM_THE_START).collect();
     let words = words(source);
-    let unknown = imports(&words).into_iter().filter(|(module, _)| !allowed.contains(module.as_str()));
+    let unknown = imports("podling", &words).into_iter().filter(|(module, _)| !allowed.contains(module.as_str()));
+    let unknown = unknown.map(|(module, line)| (format!("podling::{module}"), line));
+    let later: BTreeSet<&str> = BUILT[number..].iter().flat_map(|(_, modules)| modules.iter().copied()).collect();
+    let shared = imports("chapters", &words).into_iter().map(|(module, line)| (format!("chapters::{module}"), line));
     let mut breaches: Vec<String> = unknown
-        .map(|(module, line)| format!("{chapter}.rs:{line}: no chapter before this one has built podling::{module}"))
+        .chain(shared.filter(|(module, _)| later.contains(module.as_str())))
+        .map(|(module, line)| format!("{chapter}.rs:{line}: no chapter before this one has built {module}"))
         .collect();
     let lines = source.lines().count();
     if lines > LONGEST {
@@ -122,6 +129,12 @@ fn a_planted_import_of_what_comes_later_is_found() {
         planted("chapter09_systemd", "use podling::{trace, linux::dbus, sys::{self, Side}};"),
         ["chapter09_systemd.rs:1: no chapter before this one has built podling::linux::dbus"]
     );
+    assert_eq!(
+        planted("chapter03_mount", "use chapters::{ask, machine};"),
+        ["chapter03_mount.rs:1: no chapter before this one has built chapters::machine"]
+    );
+    assert_eq!(planted("chapter04_pid", "use chapters::{ask, machine};"), [""; 0]);
+    assert_eq!(planted("chapter05_beside_it", "use podling::linux::reaper;"), [""; 0], "a second program of a chapter");
     assert_eq!(
         planted("chapter10_pods", "use podling::linux;\nuse podling::linux::*;").len(),
         2,

@@ -3,4 +3,8 @@
 
 mod imports;
 
+mod equivalence;
 mod fork;
+pub mod mount;
+mod pid;
+mod user_namespace;
