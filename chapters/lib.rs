@@ -22,6 +22,7 @@ use podling::linux::process::NotRunnable;
 use podling::trace::{self, Actor, Format, Topic};
 
 pub mod machine;
+pub mod scope;
 
 /// The failure is ours, not the program's.
 pub const OWN_FAILURE: u8 = 125;

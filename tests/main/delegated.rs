@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::chapters::mount::bare_root;
 use crate::running::until;
 use crate::skip::skip;
 use crate::world::World;
+
+const CHAPTER: &str = "chapter05_cgroups";
 
 /// Whether limits can be set below our own cgroup. Skips the test if not.
 fn limits_can_be_set() -> bool {
@@ -183,5 +186,49 @@ both!(kill_all_reaches_every_process_of_the_cgroup, |world| {
             until("nobody is left", || (tasks(&group) == 0).then_some(()));
             world.podling(["rm", "it"]).ok();
         }
+    }
+});
+
+// The chapter of the book that makes groups by itself: it asks systemd for a part of the tree unless it has one.
+both!(a_chapter_limits_what_its_program_may_use, |world| {
+    if limits_can_be_set() {
+        let root = bare_root(world);
+        let limits = ["--memory=64M", "--pids=50", "--cpu=0.5", "--root", &root];
+        let files = ["memory.max", "pids.max", "cpu.max"].map(|file| format!("/sys/fs/cgroup/{file}"));
+        let output =
+            world.chapter(CHAPTER, [&limits[..], &["/witness", "cat", &files[0], &files[1], &files[2]]].concat());
+        assert_eq!(output.ok(), "67108864\n50\n50000 100000", "{output}");
+        assert_eq!(world.chapter(CHAPTER, [&limits[..], &["/witness", "cgroup"]].concat()).ok(), "0::/");
+        let engine = run(
+            world,
+            managers()[0],
+            &["--memory=64m", "--pids-limit=50", "--cpus=0.5"],
+            &["cat", &files[0], &files[1], &files[2]],
+        );
+        assert_eq!(output.stdout, engine.stdout, "what a chapter makes is what the engine makes");
+    }
+});
+
+both!(the_attack_a_fork_bomb_is_contained_by_a_chapter, |world| {
+    if limits_can_be_set() {
+        let words = ["--pids=4", "--counters", "--root", &bare_root(world), "/witness", "family", "8"];
+        let output = world.chapter(CHAPTER, words);
+        let said = output.fails(1);
+        assert!(said.starts_with("spawn: Resource temporarily unavailable"), "{output}");
+        assert!(said.contains("pids.events    max 1"), "{output}");
+        // On the chapter before it gets what it wants.
+        let mut bomb =
+            world.spawn_chapter("chapter04_pid", ["--init", "--root", &bare_root(world), "/witness", "family", "8"]);
+        (0..9).for_each(|_| assert_eq!(bomb.line(), "ready"));
+        bomb.signal(Signal::SIGTERM);
+        assert_eq!(bomb.wait().status, 143);
+    }
+});
+
+both!(a_chapter_s_glutton_is_killed_and_counted, |world| {
+    if limits_can_be_set() {
+        let words = ["--memory=32M", "--counters", "--root", &bare_root(world), "/witness", "eat", "200"];
+        let output = world.chapter(CHAPTER, words);
+        assert!(output.fails(137).contains("memory.events  oom_kill 1"), "{output}");
     }
 });

@@ -3,6 +3,7 @@
 
 mod imports;
 
+mod cgroups;
 mod equivalence;
 mod fork;
 pub mod mount;
