@@ -5,8 +5,8 @@ use clap::Args;
 
 use crate::cli::request::process::{Env, absolute, env, env_file};
 use crate::cli::{Context, Verb, failure, select};
+use crate::engine::exec::ExecOutcome;
 use crate::engine::failure::Failure;
-use crate::engine::lifecycle::ExecOutcome;
 use crate::engine::request::ExecRequest;
 
 /// Podman's exit status where nothing was executed because the container does not run, or is paused: its -1. (Told to

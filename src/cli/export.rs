@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::cli::images::archive::{output, part};
 use crate::cli::{Context, Verb, failure};
-use crate::engine::lifecycle::CommitRequest;
+use crate::engine::commit::CommitRequest;
 use crate::image::compose::open_directory;
 use crate::image::layer::{Source, pack};
 

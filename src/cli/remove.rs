@@ -12,8 +12,9 @@ use crate::cli::stop::patience;
 use crate::cli::{Context, Verb, failure};
 use crate::engine::Engine;
 use crate::engine::broken::Broken;
+use crate::engine::cleanup::Cleanup as CleanupRequest;
 use crate::engine::container::Status;
-use crate::engine::lifecycle::{Cleanup as CleanupRequest, Removal};
+use crate::engine::lifecycle::Removal;
 
 /// podling rm
 #[derive(Debug, Args)]

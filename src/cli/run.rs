@@ -6,7 +6,8 @@ use clap::Args;
 use crate::cli::progress::Watch;
 use crate::cli::request::ContainerFlags;
 use crate::cli::{Context, Verb, failure};
-use crate::engine::lifecycle::{AttachRequest, Outcome, Removal};
+use crate::engine::attach::AttachRequest;
+use crate::engine::lifecycle::{Outcome, Removal};
 
 /// podling run
 #[derive(Debug, Args)]

@@ -5,8 +5,9 @@ use clap::Args;
 
 use crate::cli::select::{self, Which};
 use crate::cli::{Context, Verb, failure};
+use crate::engine::attach::AttachRequest;
 use crate::engine::container::Container;
-use crate::engine::lifecycle::{AttachRequest, Outcome};
+use crate::engine::lifecycle::Outcome;
 
 /// podling start
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use clap::Args;
 
 use crate::cli::format::table;
 use crate::cli::{Context, Verb, failure, select};
-use crate::engine::lifecycle::ExecOutcome;
+use crate::engine::exec::ExecOutcome;
 use crate::engine::request::ExecRequest;
 use crate::engine::top;
 

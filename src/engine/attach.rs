@@ -32,6 +32,19 @@ use crate::sys;
 /// The most that a pipe which has room at all takes in one write (`PIPE_BUF`, pipe(7)).
 const PIECE: usize = 4096;
 
+/// Whether and how the caller's own streams are joined to the container's.
+#[derive(Debug, Clone, Default)]
+pub struct AttachRequest {
+    /// Our standard input goes in.
+    pub stdin: bool,
+    /// Its output comes out (stdout, stderr).
+    pub output: bool,
+    /// The keys that detach, as written (`ctrl-p,ctrl-q`); none: Podman's default; empty: none do.
+    pub detach_keys: Option<String>,
+    /// Pass signals on.
+    pub signal_proxy: bool,
+}
+
 /// What is joined.
 #[derive(Debug, Clone)]
 pub struct AttachOptions {

@@ -1,23 +1,11 @@
-//! Containers whose `container.json` cannot be read: cut off with the power, on a disk that fails, written by hand.
+//! A container whose `container.json` cannot be read: cut off with the power, on a disk that fails, written by hand.
 //!
-//! One of them must not take the others with it. Who lists gets the sound ones and a warning for each of these
-//! ([`Engine::sound_containers`]). Who is about to remove what containers may use gets an error instead
-//! ([`Engine::containers`]): a file that cannot be read may name any image and any volume.
-//!
-//! `rm --force` gets rid of one ([`Engine::discard`]), by what is known without that file: its directory's name is its
-//! id, and what runs of it is in `$RUN`. What nobody knows any more stays: its anonymous volumes, for `volume prune`.
+//! It is known by what needs no reading: its directory's name is its id, and a link in `names/` leads to it. Whoever meets
+//! it gets an error that says which container it is and how to be rid of it; what is done about it is in `discard`.
 
-use std::fs;
-use std::path::Path;
+use anyhow::Error;
 
-use anyhow::{Context, Error, Result, bail};
-
-use super::Engine;
-use super::container::{Container, Process, monitor_in, read_json};
-use super::events::Type;
-use super::failure::Failure;
-use super::store::{Lock, Paths};
-use crate::handover::MonitorConfig;
+use super::store::Paths;
 use crate::hint::cured;
 
 /// A container that is there and cannot be read.
@@ -33,7 +21,7 @@ pub struct Broken {
 impl Broken {
     /// The error that somebody gets who needs the container, with its cure.
     pub(super) fn error(paths: &Paths, id: &str, why: &Error) -> Error {
-        let broken = Self { id: id.into(), name: super::names::name_of(paths, id), why: format!("{why:#}") };
+        let broken = Self { id: id.into(), name: paths.name_of(id), why: format!("{why:#}") };
         let (said, cure) = (broken.said(), broken.cure());
         cured(broken, said, cure)
     }
@@ -43,12 +31,14 @@ impl Broken {
         error.chain().find_map(|cause| cause.downcast_ref())
     }
 
-    fn said(&self) -> String {
+    /// That it is broken, in a person's words.
+    pub(super) fn said(&self) -> String {
         let name = self.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
         format!("container {}{name} is broken", &self.id[..12.min(self.id.len())])
     }
 
-    fn cure(&self) -> String {
+    /// What to do about it.
+    pub(super) fn cure(&self) -> String {
         format!("'podling rm --force {}' discards it", &self.id[..12.min(self.id.len())])
     }
 }
@@ -60,76 +50,3 @@ impl std::fmt::Display for Broken {
 }
 
 impl std::error::Error for Broken {}
-
-impl Engine {
-    /// All containers that can be read, with a warning on standard error for each that cannot.
-    pub fn sound_containers(&self) -> Result<Vec<Container>> {
-        let (sound, broken) = self.sound_and_broken()?;
-        for it in broken {
-            eprintln!("podling: warning: {}: {it}; {}", it.said(), it.cure());
-        }
-        Ok(sound)
-    }
-
-    /// The containers that can be read, and those that cannot.
-    pub fn sound_and_broken(&self) -> Result<(Vec<Container>, Vec<Broken>)> {
-        let (mut sound, mut broken) = (Vec::new(), Vec::new());
-        for id in self.ids()? {
-            match Container::read(&self.paths, &id) {
-                Ok(container) => sound.extend(container),
-                Err(error) => match Broken::of(&error) {
-                    Some(it) => broken.push(it.clone()),
-                    None => return Err(error),
-                },
-            }
-        }
-        Ok((sound, broken))
-    }
-
-    /// Removes a broken container: ends what runs of it, then its files and names.
-    pub fn discard(&self, broken: &Broken) -> Result<()> {
-        let Broken { id, name, .. } = broken;
-        self.enter(None)?;
-        let data = self.paths.container(id);
-        if !data.is_dir() {
-            bail!(Failure::NoSuchContainer(id.clone()));
-        }
-        let _lock = Lock::exclusive(&data.join("lock"))?;
-        // Somebody may have mended or removed it while we waited.
-        match Container::read(&self.paths, id) {
-            Err(error) if Broken::of(&error).is_some() => {}
-            Ok(None) => bail!(Failure::NoSuchContainer(id.clone())),
-            Ok(Some(_)) => bail!(Failure::Invalid(format!("container {id} can be read again; it is not discarded"))),
-            Err(error) => return Err(error),
-        }
-        let what = || format!("discarding container {id}");
-        self.end_unread(id).with_context(what)?;
-        self.put_away(&data, id).with_context(what)?;
-        self.record_other(Type::Container, "remove", id, name.as_deref().unwrap_or_default());
-        Ok(())
-    }
-
-    /// Ends what runs of a container, and removes what its run left in `$RUN`.
-    fn end_unread(&self, id: &str) -> Result<()> {
-        let run = self.paths.running(id);
-        if !run.exists() {
-            return Ok(());
-        }
-        // The monitor first: it must neither write into what goes nor call for a clean-up.
-        let process = read_json::<Process>(&run.join("process.json")).filter(Process::lives);
-        for process in monitor_in(&run).into_iter().chain(process) {
-            process.kill();
-        }
-        super::network::pasta::stop(&run, super::network::pasta::Ports::Perhaps)?;
-        self.forget_in_runtime(id, &run)?;
-        super::rootfs::remove_tree(&run)
-    }
-
-    /// The runtime's state and the cgroup go by the words that the monitor was given, which name runtime and manager.
-    fn forget_in_runtime(&self, id: &str, run: &Path) -> Result<()> {
-        let Some(config) = read_json::<MonitorConfig>(&run.join("monitor.json")) else { return Ok(()) };
-        // Like any deletion: the runtime must not find the bundle busy.
-        let _ = fs::remove_dir_all(&config.bundle);
-        self.run_runtime(&config.runtime, &config.runtime_options, &["delete", "--force", id])
-    }
-}

@@ -10,7 +10,6 @@ use anyhow::{Context, Result, bail};
 use super::Engine;
 use super::container::{Container, Root, Status};
 use super::failure::Failure;
-use super::lifecycle::CommitRequest;
 use crate::image::Reference;
 use crate::image::compose::{Composition, layer_of};
 use crate::image::layer::Source;
@@ -18,6 +17,21 @@ use crate::image::layer::Source;
 /// What the runtime makes in the container's layer only to mount something there.
 const MOUNT_POINTS: [&str; 8] =
     ["dev", "etc/hostname", "etc/hosts", "etc/resolv.conf", "proc", "run/.containerenv", "run/podling-init", "sys"];
+
+/// What `commit` may be told.
+#[derive(Debug, Clone, Default)]
+pub struct CommitRequest {
+    /// The new image's name.
+    pub name: Option<String>,
+    /// `--author`.
+    pub author: Option<String>,
+    /// `--message`.
+    pub message: Option<String>,
+    /// `--change`: Containerfile lines.
+    pub changes: Vec<String>,
+    /// `--pause`.
+    pub pause: bool,
+}
 
 impl Engine {
     /// Makes an image of a container's changes; its id.

@@ -8,12 +8,14 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::broken::Broken;
 pub use super::config::{ContainerConfig, Init, MountConfig, MountSource, Root};
 use super::store::{Paths, read_if_there};
 use crate::handover::ExitRecord;
+use crate::linux::process::Stat;
 
 /// A container in the store.
 #[derive(Debug, Clone)]
@@ -99,12 +101,8 @@ impl Process {
 
 /// When process `pid` started; none if there is no such process, or if it is dead and only not yet reaped.
 fn start_time(pid: i32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The program's name stands in parentheses and may itself hold any character.
-    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
-    let state = fields.next()?;
-    let time = fields.nth(18)?.parse().ok()?;
-    (!matches!(state, "Z" | "X")).then_some(time)
+    let stat = Stat::of(Pid::from_raw(pid)).ok()??;
+    stat.lives().then_some(stat.start_time)
 }
 
 impl Container {

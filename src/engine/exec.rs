@@ -17,12 +17,23 @@ use serde_json::Value;
 use super::attach::{AttachOptions, Attachment, Outcome};
 use super::container::{Container, Process, Status};
 use super::failure::Failure;
-use super::lifecycle::{ExecOutcome, wrong};
+use super::lifecycle::wrong;
 use super::request::ExecRequest;
 use super::store::{make_private, read_if_there, write_whole};
 use super::{Engine, names, spec};
 use crate::handover::{ExitRecord, LogConfig, LogDriver, MonitorConfig, Stdin, Task};
 use crate::trace::{self, Topic};
+
+/// How `exec` went.
+#[derive(Debug, Clone)]
+pub enum ExecOutcome {
+    /// It ended with this status.
+    Exited(i32),
+    /// The person detached.
+    Detached,
+    /// `-d`: the session's id.
+    Started(String),
+}
 
 impl Engine {
     /// Runs a further process in a running container.

@@ -7,6 +7,8 @@ use nix::errno::Errno;
 use nix::poll::PollTimeout;
 use nix::unistd::Pid;
 
+use super::attach::AttachRequest;
+use super::cleanup::Cleanup;
 use super::container::{Container, Process, Status};
 use super::failure::Failure;
 use super::partial::Volumes;
@@ -15,19 +17,6 @@ use super::store::{Lock, write_atomic};
 use super::{Engine, attach};
 use crate::handover::ExitRecord;
 use crate::linux::process::{self, Signal};
-
-/// Whether and how the caller's own streams are joined to the container's.
-#[derive(Debug, Clone, Default)]
-pub struct AttachRequest {
-    /// Our standard input goes in.
-    pub stdin: bool,
-    /// Its output comes out (stdout, stderr).
-    pub output: bool,
-    /// The keys that detach, as written (`ctrl-p,ctrl-q`); none: Podman's default; empty: none do.
-    pub detach_keys: Option<String>,
-    /// Pass signals on.
-    pub signal_proxy: bool,
-}
 
 /// How a foreground `run`, `start -a`, `attach` or `exec` ended.
 #[derive(Debug, Clone)]
@@ -342,39 +331,4 @@ fn seconds(timeout: u64) -> PollTimeout {
 pub(super) fn wrong(container: &Container, status: &Status, wanted: &'static str) -> anyhow::Error {
     let (name, state) = (container.name().to_string(), format!("{}: container state improper", status.word()));
     Failure::WrongState { name, state, wanted }.into()
-}
-
-/// How `exec` went.
-#[derive(Debug, Clone)]
-pub enum ExecOutcome {
-    /// It ended with this status.
-    Exited(i32),
-    /// The person detached.
-    Detached,
-    /// `-d`: the session's id.
-    Started(String),
-}
-
-/// What `container cleanup` was told.
-#[derive(Debug, Clone, Default)]
-pub struct Cleanup {
-    /// `--rm`.
-    pub remove: bool,
-    /// `--exec SESSION` ended, not the container.
-    pub exec: Option<String>,
-}
-
-/// What `commit` may be told.
-#[derive(Debug, Clone, Default)]
-pub struct CommitRequest {
-    /// The new image's name.
-    pub name: Option<String>,
-    /// `--author`.
-    pub author: Option<String>,
-    /// `--message`.
-    pub message: Option<String>,
-    /// `--change`: Containerfile lines.
-    pub changes: Vec<String>,
-    /// `--pause`.
-    pub pause: bool,
 }

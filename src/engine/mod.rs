@@ -11,17 +11,18 @@
 
 pub mod attach;
 pub mod broken;
-mod cleanup;
-mod commit;
+pub mod cleanup;
+pub mod commit;
 mod config;
 pub mod container;
 pub mod copy;
 mod create;
 mod decide;
 pub mod detach;
+mod discard;
 pub mod doctor;
 pub mod events;
-mod exec;
+pub mod exec;
 pub mod failure;
 pub mod follow;
 pub mod image;

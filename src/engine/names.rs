@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use super::Engine;
 use super::container::Container;
 use super::failure::Failure;
-use super::store::{Lock, Paths, make_private};
+use super::store::{Lock, make_private};
 
 const MOODS: [&str; 48] = [
     "agile", "amber", "brave", "bright", "calm", "candid", "clever", "cosy", "curious", "daring", "deft", "eager",
@@ -168,13 +168,6 @@ impl Engine {
             let _ = fs::remove_file(link);
         }
     }
-}
-
-/// The name that leads to container `id`, found without reading the container.
-pub(super) fn name_of(paths: &Paths, id: &str) -> Option<String> {
-    let mut links = fs::read_dir(paths.names()).ok()?.flatten();
-    let link = links.find(|link| fs::read_link(link.path()).is_ok_and(|target| target.ends_with(id)))?;
-    link.file_name().into_string().ok()
 }
 
 /// Makes the link; false if something of that name is there.

@@ -69,6 +69,13 @@ impl Paths {
         self.data.join("names")
     }
 
+    /// The name that leads to container `id`, found without reading the container.
+    pub fn name_of(&self, id: &str) -> Option<String> {
+        let mut links = fs::read_dir(self.names()).ok()?.flatten();
+        let link = links.find(|link| fs::read_link(link.path()).is_ok_and(|target| target.ends_with(id)))?;
+        link.file_name().into_string().ok()
+    }
+
     /// Volumes, by name.
     pub fn volumes(&self) -> PathBuf {
         self.data.join("volumes")

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! runtime                                 init
+//!    │ ◀────────── Born(pid) ────────────── │   (only where a process in the middle joins namespaces; its only word)
 //!    │ ────────────── Placed ─────────────▶ │   (only with a new user namespace, or a cgroup of systemd's)
 //!    │ ◀─────────── HooksWanted ─────────── │   (only if the bundle has hooks of ours)
 //!    │ ──────────── HooksRan(pid) ────────▶ │

@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::cgroups;
 use super::state::{State, Status, Store, owner};
-use super::{Failure, create, hooks};
+use super::{Failure, hooks};
 use crate::linux::process::Signal;
 use crate::trace::{self, Topic};
 
@@ -78,7 +78,7 @@ pub fn run_hooks(store: &Store, state: &State, moment: Moment) -> Result<()> {
         Moment::Poststart => (moment.name(), wanted.poststart(), "running"),
         Moment::Poststop => (moment.name(), wanted.poststop(), "stopped"),
     };
-    hooks::run(name, wanted.as_ref(), &create::hook_state(state, status).to_string(), &state.bundle)
+    hooks::run(name, wanted.as_ref(), &state.for_hooks(status).to_string(), &state.bundle)
 }
 
 /// `state`: the JSON that OCI prescribes.

@@ -221,9 +221,21 @@ impl State {
         }
         json
     }
+
+    /// The same for hooks: at some of their moments the status is one that nobody else sees.
+    pub fn for_hooks(&self, status: &str) -> serde_json::Value {
+        serde_json::json!({
+            "ociVersion": OCI_VERSION,
+            "id": self.id,
+            "pid": self.pid,
+            "status": status,
+            "bundle": self.bundle,
+            "annotations": self.annotations,
+        })
+    }
 }
 
-/// Letters, digits, `_`, `+`, `-`, `.`; at most 1024; never `.` or `..` (the id names a directory).
+/// Letters, digits, `_`, `+`, `-`, `.`; at most 255, as a file's name; never `.` or `..` (the id names a directory).
 pub fn check_id(id: &str) -> Result<()> {
     let is_sound = |letter: char| letter.is_ascii_alphanumeric() || "_+-.".contains(letter);
     ensure!(!id.is_empty(), "the container's id is empty");

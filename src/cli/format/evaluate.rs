@@ -4,12 +4,10 @@
 //! case (`.Id`, `.ID`). One that is not there is an error if its name begins with a capital, as a struct's does, so that
 //! a misspelt `{{.Nmae}}` is not silence; else it is a map's key, and prints `<no value>`.
 
-use std::fmt::Write;
-
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::functions;
+use super::functions::{self, plain, truth};
 use super::template::{Node, Operand, Pipeline, Template};
 
 impl Template {
@@ -218,39 +216,8 @@ fn items(value: Value) -> Result<Vec<(Value, Value)>> {
     })
 }
 
-/// Whether a value counts as true: not false, zero, empty or nothing.
-pub(super) fn truth(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(truth) => *truth,
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(map) => !map.is_empty(),
-    }
-}
-
 fn top(value: &Value) -> String {
     if value.is_null() { "<no value>".into() } else { plain(value) }
-}
-
-/// A value as Go's `%v` prints it.
-pub(super) fn plain(value: &Value) -> String {
-    match value {
-        Value::Null => "<nil>".into(),
-        Value::String(text) => text.clone(),
-        Value::Bool(_) | Value::Number(_) => value.to_string(),
-        Value::Array(items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(" ")),
-        Value::Object(map) => {
-            let mut keys: Vec<_> = map.iter().collect();
-            keys.sort_by_key(|(key, _)| *key);
-            let mut text = String::from("map[");
-            for (place, (key, value)) in keys.into_iter().enumerate() {
-                let _ = write!(text, "{}{key}:{}", if place == 0 { "" } else { " " }, plain(value));
-            }
-            text + "]"
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! The functions of a template: Go's own, and those that Docker and Podman add (json, join, split, upper …).
+//! The functions of a template: Go's own, and those that Docker and Podman add (json, join, split, upper …); and what Go
+//! takes for true, and how it prints a value.
 
 use std::cmp::Ordering;
+use std::fmt::Write;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-
-use super::evaluate::{plain, truth};
 
 /// Calls a function by its name.
 pub fn call(name: &str, arguments: &[Value]) -> Result<Value> {
@@ -178,5 +178,36 @@ fn verb_of(verb: char, flags: &str, value: &Value) -> String {
         (true, _) => format!("{body:<width$}"),
         (_, true) => format!("{body:0>width$}"),
         _ => format!("{body:>width$}"),
+    }
+}
+
+/// Whether a value counts as true: not false, zero, empty or nothing.
+pub fn truth(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(truth) => *truth,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+    }
+}
+
+/// A value as Go's `%v` prints it.
+pub fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".into(),
+        Value::String(text) => text.clone(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::Array(items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let mut keys: Vec<_> = map.iter().collect();
+            keys.sort_by_key(|(key, _)| *key);
+            let mut text = String::from("map[");
+            for (place, (key, value)) in keys.into_iter().enumerate() {
+                let _ = write!(text, "{}{key}:{}", if place == 0 { "" } else { " " }, plain(value));
+            }
+            text + "]"
+        }
     }
 }
