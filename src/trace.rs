@@ -13,7 +13,7 @@
 mod fault;
 
 use std::fmt::{Arguments, Display};
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -185,20 +185,31 @@ pub fn say(topic: Topic, name: &str, arguments: Arguments<'_>, result: &str) {
     if !on() {
         return;
     }
-    let actor =
-        [Actor::Engine, Actor::Monitor, Actor::Runtime, Actor::Init, Actor::Chapter][usize::from(ACTOR.load(Relaxed))];
+    let actor = actor();
     if let Some(listener) = LISTENER.get() {
         tell(listener, actor.name(), topic, name, arguments, result);
     }
     fault::reached(actor, name);
 }
 
+/// Says to a person what the next events are for, as a heading does. It is no event: a tool gets none.
+pub fn stage(what: Arguments<'_>) {
+    if let Some(Listener { format: Format::Text, stream, colour }) = LISTENER.get() {
+        let (bold, plain) = if *colour { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+        let line = format!("{bold}{:<8} # {}{plain}\n", actor().name(), short_ids(&what.to_string()));
+        let _ = nix::unistd::write(stream, line.as_bytes());
+    }
+}
+
+fn actor() -> Actor {
+    [Actor::Engine, Actor::Monitor, Actor::Runtime, Actor::Init, Actor::Chapter][usize::from(ACTOR.load(Relaxed))]
+}
+
 fn tell(listener: &Listener, actor: &str, topic: Topic, name: &str, arguments: Arguments<'_>, result: &str) {
     let pid = std::process::id();
-    let line = match listener.format {
+    let line = fitting(arguments.to_string(), result.to_string(), |arguments, result| match listener.format {
         Format::Json => {
-            let [call, arguments, result] = [name, &arguments.to_string(), result].map(quoted);
-            let topic = quoted(&topic.place());
+            let [call, arguments, result, topic] = [name, arguments, result, &topic.place()].map(quoted);
             format!(
                 r#"{{"actor":"{actor}","pid":{pid},"call":{call},"arguments":{arguments},"result":{result},"topic":{topic}}}"#
             )
@@ -206,16 +217,44 @@ fn tell(listener: &Listener, actor: &str, topic: Topic, name: &str, arguments: A
         Format::Text => {
             let result = if result == "ok" { String::new() } else { format!(" → {result}") };
             let (dim, plain) = if listener.colour { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+            let arguments = short_ids(arguments);
             format!("{dim}{actor:<8}{plain} {name:<16} {arguments}{result}  {dim}[{}]{plain}", topic.place())
         }
-    };
-    // One write, cut to what a pipe takes whole; a listener that has gone away is no reason to stop.
-    let mut bytes = line.into_bytes();
-    bytes.truncate(4095);
-    bytes.push(b'\n');
-    if let Ok(copy) = listener.stream.try_clone() {
-        let _ = std::fs::File::from(copy).write(&bytes);
+    });
+    // One write; a listener that has gone away is no reason to stop.
+    let _ = nix::unistd::write(&listener.stream, (line + "\n").as_bytes());
+}
+
+/// The most that a pipe takes whole, less a newline (`PIPE_BUF`, pipe(7)).
+const MOST: usize = 4095;
+
+/// A line that a pipe takes whole. What is cut is the longer of arguments and result, not the end of the line: what is
+/// left of JSON must be JSON.
+fn fitting(mut arguments: String, mut result: String, write: impl Fn(&str, &str) -> String) -> String {
+    loop {
+        let line = write(&arguments, &result);
+        let longer = if arguments.len() > result.len() { &mut arguments } else { &mut result };
+        if line.len() <= MOST || longer.len() < 8 {
+            return line;
+        }
+        let half = (0..=longer.len() / 2).rev().find(|at| longer.is_char_boundary(*at)).unwrap_or(0);
+        longer.truncate(half);
+        longer.push('…');
     }
+}
+
+/// Text in which each id and digest of 64 hexadecimal digits is as short as people know it: its first twelve.
+fn short_ids(text: &str) -> String {
+    let mut short = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c.is_ascii_hexdigit()) {
+        let (before, from) = rest.split_at(at);
+        let (digits, after) = from.split_at(from.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(from.len()));
+        short.push_str(before);
+        short.push_str(if digits.len() == 64 { &digits[..12] } else { digits });
+        rest = after;
+    }
+    short + rest
 }
 
 /// Text as a JSON string. By hand: a student's first build does not wait for a JSON library.
@@ -244,6 +283,24 @@ mod tests {
     fn a_call_that_nobody_listens_to_still_returns_its_result() {
         let answer = ask(Topic::Process, "getpid", format_args!(""), || Ok::<_, nix::Error>(7));
         assert_eq!(answer, Ok(7));
+    }
+
+    #[test]
+    fn a_long_event_is_cut_inside_its_texts() {
+        let write = |arguments: &str, result: &str| format!("[{},{}]", quoted(arguments), quoted(result));
+        assert_eq!(fitting("ä".into(), "ok".into(), write), r#"["ä","ok"]"#);
+        for (arguments, result) in [("ä".repeat(5000), "ok".into()), ("\n".repeat(3000), "\"".repeat(9000))] {
+            let line = fitting(arguments, result, write);
+            assert!(line.len() <= MOST && line.len() > MOST / 4, "{} bytes", line.len());
+            assert!(line.contains("…\"") && line.ends_with("\"]"), "{line}");
+        }
+    }
+
+    #[test]
+    fn ids_are_told_short() {
+        let id = "0123456789abcdef".repeat(4);
+        assert_eq!(short_ids(&format!("/c/{id}/up {id}")), "/c/0123456789ab/up 0123456789ab");
+        assert_eq!(short_ids("mode=0620 cafe é"), "mode=0620 cafe é");
     }
 
     #[test]

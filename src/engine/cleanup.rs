@@ -14,14 +14,23 @@ use jiff::Timestamp;
 use super::Engine;
 use super::container::Container;
 use super::failure::Failure;
-use super::lifecycle::Cleanup;
 use super::partial::Volumes;
 use super::settings::RestartPolicy;
 use super::store::write_whole;
 use crate::handover::ExitRecord;
+use crate::trace;
 
 /// A container that ran so long may fail again without being called one that always does.
 const STEADY: i64 = 10;
+
+/// What `container cleanup` was told.
+#[derive(Debug, Clone, Default)]
+pub struct Cleanup {
+    /// `--rm`.
+    pub remove: bool,
+    /// `--exec SESSION` ended, not the container.
+    pub exec: Option<String>,
+}
 
 impl Engine {
     /// What the monitor runs when the container has ended.
@@ -37,6 +46,7 @@ impl Engine {
         if container.process().is_some() {
             return Ok(());
         }
+        trace::stage(format_args!("after the end: away with what the run has left"));
         self.tear_down_ended(container);
         if request.remove || container.config.remove {
             return self.erase(container, Volumes::Removed);

@@ -24,6 +24,7 @@ use super::{Engine, names, spec};
 use crate::handover::LogDriver;
 use crate::linux::caps::Capability;
 use crate::linux::process::Signal;
+use crate::trace;
 
 impl Engine {
     pub fn create(&self, request: &ContainerRequest, progress: &dyn Progress) -> Result<Container> {
@@ -52,6 +53,7 @@ impl Engine {
         // Told now rather than at the start.
         spec::pid1(self, &config)?;
 
+        trace::stage(format_args!("a container in the store: whole by one rename, or not there"));
         let place = self.begin(&id)?;
         let made = (|| {
             config.name = self.claim_name(request.name.as_deref(), &id)?;

@@ -1,4 +1,4 @@
-//! From a container on disk to a program that runs: the order of HOUSE, and why it cannot be another.
+//! From a container on disk to a program that runs, in the one order that works.
 //!
 //! ```text
 //! engine    lock; user and mount namespace; overlay; config.json, monitor.json
@@ -22,10 +22,9 @@ use anyhow::{Context, Result, bail};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::unistd::pipe2;
 
-use super::attach::{AttachOptions, Attachment};
+use super::attach::{AttachOptions, AttachRequest, Attachment};
 use super::container::{Container, Process, Started};
 use super::failure::Failure;
-use super::lifecycle::AttachRequest;
 use super::store::{make_private, write_whole};
 use super::{CgroupManager, Engine, network, spec};
 use crate::handover::{ExitRecord, LogDriver, MonitorConfig, StartReport, Stdin, Task};
@@ -68,10 +67,12 @@ impl Engine {
         }
         make_private(&container.bundle())?;
         let launched = (|| {
+            trace::stage(format_args!("its root file system: the image's layers below, its own on top"));
             self.mount(container)?;
             self.lead_to_root(container)?;
             let spec = spec::write(self, container)?;
             write_whole(&container.bundle().join("config.json"), &serde_json::to_vec(&spec)?)?;
+            trace::stage(format_args!("the monitor, which will stay with it"));
             let config = self.monitor_config(container, foreground)?;
             let launched = self.start_monitor(&container.run.join("monitor.json"), &config)?;
             if let Some(file) = &container.config.pid_file {
@@ -99,6 +100,7 @@ impl Engine {
 
     /// Lets the program go.
     pub(super) fn let_go(&self, container: &Container, restarts: u32) -> Result<()> {
+        trace::stage(format_args!("start: all is connected, the program may run"));
         self.runtime_call(container, &["start", container.id()])?;
         let started = Started { at: super::now(), restarts };
         write_whole(&container.data.join("started.json"), &serde_json::to_vec(&started)?)?;

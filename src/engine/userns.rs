@@ -21,6 +21,7 @@ use crate::linux::namespace::{self, Namespace};
 use crate::linux::process;
 pub use crate::linux::userns::login;
 use crate::linux::userns::{self, Maps, login_name};
+use crate::trace;
 
 static ENTERED: OnceLock<()> = OnceLock::new();
 
@@ -33,8 +34,10 @@ impl Engine {
             return Ok(());
         }
         if geteuid().is_root() {
+            trace::stage(format_args!("a mount namespace: what is mounted in it is nobody else's business"));
             namespace::unshare(&[Namespace::Mount])?;
         } else {
+            trace::stage(format_args!("a user namespace: root in it, an ordinary user outside"));
             self.enter_user_namespace(container)?;
         }
         // Slave: a disk that the host mounts later still shows up here, and nothing of ours shows up there.

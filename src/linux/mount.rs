@@ -96,7 +96,8 @@ pub fn copy(path: &Path, reach: Reach) -> nix::Result<OwnedFd> {
 
 /// A detached copy of the mount, from the file or directory on that `fd` holds open.
 pub fn copy_of(fd: impl AsFd, reach: Reach) -> nix::Result<OwnedFd> {
-    trace::ask(Topic::Mount, "open_tree", format_args!("copy of fd {}", fd.as_fd().as_raw_fd()), || {
+    let place = trace::on().then(|| std::fs::read_link(descriptor_path(fd.as_fd())).unwrap_or_default());
+    trace::ask(Topic::Mount, "open_tree", format_args!("copy of {}", place.unwrap_or_default().display()), || {
         let flags = libc::OPEN_TREE_CLONE | (libc::AT_EMPTY_PATH | reach.flag()) as u32;
         sys::open_tree(fd.as_fd(), Path::new(""), flags)
     })
@@ -166,13 +167,14 @@ pub fn create(kind: &str, source: &str, settings: &[Setting], attributes: Attrib
         sys::fsconfig_set(fs.as_fd(), "source", Some(source)).map_err(explain)?;
     }
     for (name, value) in settings {
-        let shown = value.as_deref().unwrap_or("");
-        trace::ask(Topic::Mount, "fsconfig", format_args!("{kind} {name}={shown}"), || {
+        let shown = value.as_ref().map(|value| format!("={value}")).unwrap_or_default();
+        trace::ask(Topic::Mount, "fsconfig", format_args!("{kind} {name}{shown}"), || {
             sys::fsconfig_set(fs.as_fd(), name, value.as_deref())
         })
         .map_err(explain)?;
     }
-    sys::fsconfig_create(fs.as_fd()).map_err(explain)?;
+    trace::ask(Topic::Mount, "fsconfig", format_args!("{kind} create"), || sys::fsconfig_create(fs.as_fd()))
+        .map_err(explain)?;
     let mount = trace::ask(Topic::Mount, "fsmount", format_args!("{kind} {}", attribute_names(attributes)), || {
         sys::fsmount(fs.as_fd(), attributes.set)
     });

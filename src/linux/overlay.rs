@@ -162,11 +162,17 @@ fn detached(all: &Lowers, writable: Option<Writable>) -> Result<Made> {
             .context("volatile")?;
         }
     }
-    sys::fsconfig_set(fs.as_fd(), "userxattr", None).context("userxattr")?;
+    trace::ask(Topic::Mount, "fsconfig", format_args!("overlay userxattr"), || {
+        sys::fsconfig_set(fs.as_fd(), "userxattr", None)
+    })
+    .context("userxattr")?;
     trace::ask(Topic::Mount, "fsconfig", format_args!("overlay create"), || sys::fsconfig_create(fs.as_fd()))
         .map_err(|error| mount::explain(error, fs.as_fd()))?;
     let attributes = if writable.is_some() { 0 } else { libc::MOUNT_ATTR_RDONLY };
-    Ok(Made::Detached(sys::fsmount(fs.as_fd(), attributes)?))
+    let how = if writable.is_some() { "rw" } else { "ro" };
+    let made =
+        trace::ask(Topic::Mount, "fsmount", format_args!("overlay {how}"), || sys::fsmount(fs.as_fd(), attributes));
+    Ok(Made::Detached(made?))
 }
 
 fn read_only_copy(layer: &Path) -> Result<OwnedFd> {

@@ -47,6 +47,11 @@ impl Stat {
         }
     }
 
+    /// Whether it is more than a record of how it ended: neither a zombie nor dead.
+    pub fn lives(&self) -> bool {
+        !matches!(self.state, 'Z' | 'X')
+    }
+
     fn parse(text: &str) -> Result<Stat> {
         // The second field is the program's name in parentheses, which may itself hold spaces and parentheses.
         let rest = text.rsplit_once(')').context("no program name")?.1;
@@ -92,7 +97,7 @@ impl Process {
     pub fn find(pid: Pid, start_time: u64) -> Result<Option<Self>> {
         // Held first, compared after: once the pidfd is open the number cannot change its meaning unnoticed.
         let Some(process) = Self::open(pid)? else { return Ok(None) };
-        let lives = Stat::of(pid)?.is_some_and(|stat| stat.start_time == start_time && !"ZX".contains(stat.state));
+        let lives = Stat::of(pid)?.is_some_and(|stat| stat.start_time == start_time && stat.lives());
         Ok(lives.then_some(process))
     }
 
@@ -127,17 +132,17 @@ impl Process {
 
     /// Waits for our child and takes its exit status; the kernel forgets it then.
     pub fn reap(&self) -> Result<Exit> {
-        trace::ask(Topic::Process, "waitid", format_args!("pid {}", self.pid), || {
-            loop {
-                match waitid(Id::PIDFd(self.fd.as_fd()), WaitPidFlag::WEXITED) {
-                    Ok(WaitStatus::Exited(_, code)) => return Ok(Exit::Code(code)),
-                    Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(Exit::Signal(Signal(signal as i32))),
-                    Ok(other) => bail!("process {} changed its state oddly: {other:?}", self.pid),
-                    Err(Errno::EINTR) => {}
-                    Err(error) => bail!("waiting for process {}: {}", self.pid, error.desc()),
-                }
+        let exit = loop {
+            match waitid(Id::PIDFd(self.fd.as_fd()), WaitPidFlag::WEXITED) {
+                Ok(WaitStatus::Exited(_, code)) => break Exit::Code(code),
+                Ok(WaitStatus::Signaled(_, signal, _)) => break Exit::Signal(Signal(signal as i32)),
+                Ok(other) => bail!("process {} changed its state oddly: {other:?}", self.pid),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error).with_context(|| format!("waiting for process {}", self.pid)),
             }
-        })
+        };
+        trace::say(Topic::Process, "waitid", format_args!("pid {}", self.pid), &exit.to_string());
+        Ok(exit)
     }
 }
 
@@ -173,6 +178,13 @@ pub fn cannot_clone(error: Errno, told: &str) -> anyhow::Error {
         _ => return anyhow::Error::new(error).context(format!("making namespaces ({told})")),
     };
     cured(error, format!("making namespaces ({told})"), cure)
+}
+
+/// Lets no process without privilege look into this one: ptrace is refused, and its /proc files become root's
+/// (`PR_SET_DUMPABLE`). The execve of a program that everybody may read ends it.
+pub fn forbid_inspection() -> Result<()> {
+    let call = || nix::sys::prctl::set_dumpable(false);
+    trace::ask(Topic::Security, "prctl", format_args!("PR_SET_DUMPABLE 0"), call).context("PR_SET_DUMPABLE")
 }
 
 /// Becomes the program, found in $PATH, with this process's environment. Signals are as usual for it, and it gets
@@ -240,6 +252,15 @@ impl Exit {
         match self {
             Exit::Code(code) => code,
             Exit::Signal(signal) => 128 + signal.0,
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Exit::Code(code) => write!(out, "exit status {code}"),
+            Exit::Signal(signal) => write!(out, "killed by {signal}"),
         }
     }
 }

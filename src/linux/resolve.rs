@@ -66,6 +66,12 @@ pub fn file_in_root(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
     make_file(root.as_fd(), &path, 0).with_context(|| format!("making the file {}", path.display()))
 }
 
+/// Makes the file `name` in a directory that is held open. `EEXIST`: something of that name is there.
+pub fn new_file(directory: impl AsFd, name: &Path) -> nix::Result<OwnedFd> {
+    let create = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+    open_name(directory.as_fd(), name, create, Mode::from_bits_truncate(0o644))
+}
+
 /// How many dangling symlinks we follow before we call it a loop; the kernel's own number.
 const MOST_LINKS: u32 = 40;
 
@@ -101,8 +107,7 @@ fn make_file(root: BorrowedFd, path: &Path, links: u32) -> nix::Result<OwnedFd> 
     }
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::EISDIR) };
     let inside = make_directory(root, parent, links)?;
-    let create = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
-    match open_name(inside.as_fd(), Path::new(name), create, Mode::from_bits_truncate(0o644)) {
+    match new_file(&inside, Path::new(name)) {
         Err(Errno::EEXIST) => match link_target(inside.as_fd(), path) {
             Some(target) if links < MOST_LINKS => make_file(root, &target, links + 1),
             Some(_) => Err(Errno::ELOOP),
@@ -114,7 +119,8 @@ fn make_file(root: BorrowedFd, path: &Path, links: u32) -> nix::Result<OwnedFd> 
 
 /// Opens or makes one name in a directory that we hold; never a symlink.
 fn open_name(at: BorrowedFd, name: &Path, flags: OFlag, mode: Mode) -> nix::Result<OwnedFd> {
-    trace::ask(Topic::Mount, "openat2", format_args!("beneath {}", name.display()), || {
+    let how = if flags.contains(OFlag::O_CREAT) { "beneath, create" } else { "beneath" };
+    trace::ask(Topic::Mount, "openat2", format_args!("{how} {}", name.display()), || {
         openat2_retrying(at, name, flags, mode, ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS)
     })
 }

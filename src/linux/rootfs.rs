@@ -30,20 +30,24 @@ pub fn stack(tree: impl AsFd) -> Result<()> {
 ///
 /// It must be attached, and no mount event may travel from here to the host any more ([`mount::isolate`]).
 pub fn pivot(tree: impl AsFd) -> Result<()> {
-    fchdir(tree).context("entering the new root")?;
+    enter(tree)?;
     trace::ask(Topic::Mount, "pivot_root", format_args!(". ."), || pivot_root(".", "."))
         .context("changing the root (pivot_root)")?;
     // "." is now the old root, on top.
     trace::ask(Topic::Mount, "umount2", format_args!(". detach"), || nix::mount::umount2(".", MntFlags::MNT_DETACH))
         .context("unmounting the old root")?;
-    chdir("/").context("entering the new root")
+    trace::ask(Topic::Mount, "chdir", format_args!("/"), || chdir("/")).context("entering the new root")
+}
+
+fn enter(tree: impl AsFd) -> Result<()> {
+    trace::ask(Topic::Mount, "fchdir", format_args!("the new root"), || fchdir(tree)).context("entering the new root")
 }
 
 /// The way without pivot_root, for a machine whose root is the kernel's first (initramfs), which cannot be exchanged: the
 /// new root, stacked over the old one, becomes ours by chroot. Weaker, as the head of this file says: the old root is
 /// still mounted below.
 pub fn change(tree: impl AsFd) -> Result<()> {
-    fchdir(tree).context("entering the new root")?;
+    enter(tree)?;
     trace::ask(Topic::Mount, "chroot", format_args!("."), || chroot(".")).context("changing the root (chroot)")?;
-    chdir("/").context("entering the new root")
+    trace::ask(Topic::Mount, "chdir", format_args!("/"), || chdir("/")).context("entering the new root")
 }

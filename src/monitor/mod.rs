@@ -118,16 +118,19 @@ fn begin(config: &MonitorConfig, report: &mut Report) -> Result<Option<Watch>> {
     let start_time = crate::linux::process::start_time(me)?.context("/proc does not show this process")?;
     fs::write(&config.monitor_pid_file, format!("{me} {start_time}"))
         .with_context(|| format!("writing {}", config.monitor_pid_file.display()))?;
+    trace::stage(format_args!("out of the caller's session; the container's orphans will be ours"));
     leave_the_caller(config)?;
     trace::ask(Topic::Process, "prctl", format_args!("PR_SET_CHILD_SUBREAPER"), || set_child_subreaper(true))
         .context("becoming a subreaper")?;
     let signals = signals().context("taking signals as events")?;
 
+    trace::stage(format_args!("the log and the attach socket: before there is anything to say"));
     let log = Log::open(config)?;
     let clients = Clients::listen(&config.attach_socket, caller)?;
     let control = Control::open(&config.control_fifo)?;
     let (mut streams, ends) = Streams::make(config)?;
 
+    trace::stage(format_args!("the runtime makes the container, and leaves"));
     let outcome = create::run(config, &mut streams, ends, &signals);
     let (process, said) = match outcome {
         Ok(Outcome::Created(process, said)) => (process, said),
@@ -196,6 +199,7 @@ fn run(config: &MonitorConfig, mut watch: Watch, mut report: Report) -> Result<(
     // From here on we mostly wait; the code that brought us here need not stay in memory.
     sys::release_code();
     let exit = watch.until_the_end(&report)?;
+    trace::stage(format_args!("the end: first on disk, then told"));
     let oom = watch.memory.killed(exit);
     let record = exit::record(exit, oom, watch.timed_out);
     let text = serde_json::to_vec(&record)?;
@@ -206,7 +210,8 @@ fn run(config: &MonitorConfig, mut watch: Watch, mut report: Report) -> Result<(
     let written = exit::write(&config.exit_file, &text);
     watch.clients.exit(&text);
     // Whoever started us in the foreground, or stopped the container, does at once what the exit command would do, and
-    // removes the bundle (or the session's process file) in doing so. The command is for when he is gone: detached, killed, or never there.
+    // removes the bundle (or the session's process file) in doing so. The command is for when he is gone: detached,
+    // killed, or never there.
     let ours = match &config.task {
         Task::Create => &config.bundle,
         Task::Exec { process } => process,

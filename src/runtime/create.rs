@@ -23,13 +23,14 @@ use super::cgroups::{self, Manager, Prepared};
 use super::handshake::{Handshake, Message};
 use super::init::{self, Belongings, Gate};
 use super::plan::{self, Choices, InitPlan};
-use super::state::{OCI_VERSION, State, Store};
+use super::state::{State, Store};
 use super::{Failure, hooks, lifecycle, time};
 use crate::linux::foreground;
 use crate::linux::namespace::{self, Namespace};
 use crate::linux::process::{self, Process, Signal, start_time};
 use crate::linux::pty;
 use crate::sys::{self, Side};
+use crate::trace;
 
 /// What `create` and `run` were asked.
 #[derive(Debug)]
@@ -139,6 +140,7 @@ enum OpenGate {
 
 fn birth(store: &Store, request: &Request, bundle: &Bundle, console: Option<OwnedFd>, gate: OpenGate) -> Result<Born> {
     let spec = &bundle.spec;
+    trace::stage(format_args!("what is to be bound is opened first, out here, where its paths can be walked"));
     let plan = plan::plan(&request.id, &request.bundle, spec, &request.choices)?;
     if plan.process.terminal.is_some() && console.is_none() {
         bail!("a terminal needs somebody who takes its other end (--console-socket)");
@@ -152,6 +154,7 @@ fn birth(store: &Store, request: &Request, bundle: &Bundle, console: Option<Owne
         OpenGate::Handshake => Gate::Handshake,
     };
 
+    trace::stage(format_args!("the cgroup, and the first process: born in it, into new namespaces"));
     let prepared = cgroups::prepare(&request.id, spec, request.manager)?;
     undo.cgroup = prepared.as_ref().and_then(Prepared::place).cloned();
     let (handshake, theirs) = Handshake::pair()?;
@@ -172,7 +175,7 @@ fn birth(store: &Store, request: &Request, bundle: &Bundle, console: Option<Owne
         console,
         gate,
         hooks: spec.hooks().clone().filter(has_any).map(Box::new),
-        state: hook_state(&state, "creating"),
+        state: state.for_hooks("creating"),
         placed_later: prepared.as_ref().is_some_and(Prepared::comes_later),
         joined_already: plan.namespaces.need_middle(),
     };
@@ -269,7 +272,7 @@ fn middle(plan: InitPlan, have: Belongings, kinds: &[Namespace]) -> ! {
     let said = match outcome {
         Ok(None) => init::live(plan, have),
         Ok(Some(pid)) => have.parent.say(&Message::Born(pid.as_raw())),
-        Err(error) => have.parent.say(&Message::Failed(1, super::one_line(&error))),
+        Err(error) => have.parent.say(&Message::Failed(1, crate::hint::line(&error))),
     };
     sys::exit_now(i32::from(said.is_err()))
 }
@@ -311,21 +314,9 @@ fn has_any(hooks: &oci_spec::runtime::Hooks) -> bool {
 #[allow(deprecated)]
 fn run_runtime_hooks(spec: &Spec, state: &State) -> Result<()> {
     let Some(wanted) = spec.hooks() else { return Ok(()) };
-    let json = hook_state(state, "creating").to_string();
+    let json = state.for_hooks("creating").to_string();
     hooks::run("prestart", wanted.prestart().as_ref(), &json, &state.bundle)?;
     hooks::run("createRuntime", wanted.create_runtime().as_ref(), &json, &state.bundle)
-}
-
-/// The state as hooks get it.
-pub fn hook_state(state: &State, status: &str) -> serde_json::Value {
-    serde_json::json!({
-        "ociVersion": OCI_VERSION,
-        "id": state.id,
-        "pid": state.pid,
-        "status": status,
-        "bundle": state.bundle,
-        "annotations": state.annotations,
-    })
 }
 
 /// What was made so far, taken back when it is dropped.

@@ -21,10 +21,11 @@ use oci_spec::runtime::Process as OciProcess;
 use super::handshake::{Handshake, Message};
 use super::plan::process::{self, ProcessPlan};
 use super::state::{State, Status, Store};
-use super::{Failure, cgroups, create, filesystem, init, one_line, program};
+use super::{Failure, cgroups, create, filesystem, init, program};
+use crate::hint;
 use crate::linux::foreground;
 use crate::linux::namespace::{self, Namespace};
-use crate::linux::process::Process;
+use crate::linux::process::{Process, forbid_inspection};
 use crate::linux::pty::{self, Pty};
 use crate::linux::resolve;
 use crate::sys::{self, Side};
@@ -159,7 +160,7 @@ fn live(plan: &ProcessPlan, target: &Process, kinds: &[Namespace], parent: &Hand
     let outcome = catch_unwind(AssertUnwindSafe(|| enter(plan, target, kinds, parent, console)));
     let (status, text) = match outcome {
         Ok(Ok(never)) => match never {},
-        Ok(Err(error)) => (error.downcast_ref::<Failure>().map_or(1, |failure| failure.status), one_line(&error)),
+        Ok(Err(error)) => (error.downcast_ref::<Failure>().map_or(1, |failure| failure.status), hint::line(&error)),
         Err(_) => (1, "the new process panicked".into()),
     };
     let _ = parent.say(&Message::Failed(status, text));
@@ -176,7 +177,7 @@ fn enter(
     let oom_score: Option<File> =
         plan.oom_score.map(|_| filesystem::open_proc(None, Path::new("self/oom_score_adj"))).transpose()?;
     let label = program::Label::open(plan)?;
-    nix::sys::prctl::set_dumpable(false)?;
+    forbid_inspection()?;
     if !kinds.is_empty() {
         namespace::join_process(target, kinds)
             .with_context(|| format!("joining the container's namespaces ({})", namespace::names(kinds)))?;

@@ -22,6 +22,7 @@ use super::plan::FilesystemPlan;
 use super::plan::mounts::{Mount, Source};
 use crate::linux::mount::{self, Attributes, Propagation, Reach, Setting};
 use crate::linux::{resolve, rootfs};
+use crate::trace::{self, Topic};
 
 mod copyup;
 mod devices;
@@ -45,6 +46,7 @@ const PROC: i64 = 0x9fa0;
 pub fn build(plan: &mut FilesystemPlan) -> Result<Root> {
     // Modes are what the bundle says, not what our caller's umask leaves of it.
     umask(Mode::empty());
+    trace::say(Topic::Process, "umask", format_args!("0"), "ok");
     // Nothing mounted from here on may appear on the host, or pivot_root would refuse.
     let travels = match plan.propagation {
         Some((Propagation::Slave | Propagation::Shared, _)) => Propagation::Slave,
@@ -62,9 +64,11 @@ pub fn build(plan: &mut FilesystemPlan) -> Result<Root> {
     let mut root = Root { tree, proc: None };
     for mount in std::mem::take(&mut plan.mounts) {
         let target = mount.target.clone();
+        trace::stage(format_args!("{}: {}", target.display(), mount.source.told()));
         put(&mut root, mount, plan).with_context(|| format!("mounting {}", target.display()))?;
     }
     if let Some(devices) = &plan.devices {
+        trace::stage(format_args!("/dev: the devices that every container has"));
         make_devices(&root, devices, plan.in_user_namespace)?;
     }
     Ok(root)
@@ -72,7 +76,9 @@ pub fn build(plan: &mut FilesystemPlan) -> Result<Root> {
 
 /// What must come after all that still makes files: covers, and what is to be read-only.
 pub fn finish(root: &Root, plan: &FilesystemPlan) -> Result<()> {
+    trace::stage(format_args!("covered with nothing: what of /proc and /sys it shall not see"));
     mask(root, plan)?;
+    trace::stage(format_args!("read-only: what it shall see and not change"));
     for path in &plan.read_only_paths {
         make_read_only(root, path).with_context(|| format!("making {} read-only", path.display()))?;
     }

@@ -20,8 +20,10 @@ use nix::unistd::{Gid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, setresgid, set
 use super::filesystem::{self, Root};
 use super::handshake::{Handshake, Message};
 use super::plan::InitPlan;
-use super::{Failure, hooks, one_line, program};
+use super::{Failure, hooks, program};
+use crate::hint;
 use crate::linux::namespace::{self, Namespace};
+use crate::linux::process::forbid_inspection;
 use crate::linux::{mount, pty, resolve, rootfs};
 use crate::sys;
 use crate::trace::{self, Actor, Topic};
@@ -61,7 +63,7 @@ pub fn live(mut plan: InitPlan, belongings: Belongings) -> ! {
     let outcome = catch_unwind(AssertUnwindSafe(|| init(&mut plan, &belongings)));
     let (status, text) = match outcome {
         Ok(Ok(never)) => match never {},
-        Ok(Err(error)) => (error.downcast_ref::<Failure>().map_or(1, |failure| failure.status), one_line(&error)),
+        Ok(Err(error)) => (error.downcast_ref::<Failure>().map_or(1, |failure| failure.status), hint::line(&error)),
         Err(_) => (1, "the container's first process panicked".into()),
     };
     // The parent may be long gone; then `start` reads the file.
@@ -80,7 +82,7 @@ fn init(plan: &mut InitPlan, have: &Belongings) -> Result<Infallible> {
     let oom_score = open_oom_score(plan)?;
     let label = program::Label::open(&plan.process)?;
     if plan.namespaces.joins(Namespace::Pid) {
-        nix::sys::prctl::set_dumpable(false)?;
+        forbid_inspection()?;
     }
     trace::ask(Topic::Process, "setsid", format_args!(""), setsid).context("starting a session")?;
     if plan.new_keyring {
@@ -91,6 +93,7 @@ fn init(plan: &mut InitPlan, have: &Belongings) -> Result<Infallible> {
     }
     program::limit(&plan.process)?;
 
+    trace::stage(format_args!("a root of its own, built on top of the old one"));
     let root = filesystem::build(&mut plan.filesystem)?;
     run_hooks(have, "createRuntime")?;
     if plan.process.terminal.is_some() {
@@ -110,6 +113,7 @@ fn init(plan: &mut InitPlan, have: &Belongings) -> Result<Infallible> {
     filesystem::finish(&root, &plan.filesystem)?;
     run_hooks(have, "createContainer")?;
     let Root { tree, proc } = root;
+    trace::stage(format_args!("the new root in the old one's place"));
     if plan.pivot {
         rootfs::pivot(&tree)?;
     } else {
@@ -122,7 +126,8 @@ fn init(plan: &mut InitPlan, have: &Belongings) -> Result<Infallible> {
     drop((tree, proc));
 
     let path = program::find(&plan.process)?;
-    nix::sys::prctl::set_dumpable(false)?;
+    forbid_inspection()?;
+    trace::stage(format_args!("ready: whoever called `create` may do the rest, and call `start`"));
     have.parent.say(&Message::Ready)?;
     wait_at(&have.gate, &have.parent)?;
 
@@ -137,6 +142,7 @@ fn enter_namespaces(plan: &InitPlan, have: &Belongings) -> Result<()> {
             namespace::join(file, *kind).with_context(|| format!("joining the {} namespace", kind.file()))?;
         }
     }
+    trace::stage(format_args!("born into new namespaces"));
     if plan.namespaces.maps.is_some() || have.placed_later {
         match have.parent.expect()? {
             Message::Placed => {}
@@ -167,7 +173,7 @@ fn enter_namespaces(plan: &InitPlan, have: &Belongings) -> Result<()> {
 /// Root of the user namespace. Whoever made it has all capabilities in it, but is nobody there until he takes an id.
 fn become_root() -> Result<()> {
     // Not allowed where the gid map was written without privilege, and then there is no group to lose.
-    let _ = sys::setgroups(&[]);
+    let _ = trace::ask(Topic::User, "setgroups", format_args!("[]"), || sys::setgroups(&[]));
     let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
     trace::ask(Topic::User, "setresgid", format_args!("0"), || setresgid(gid, gid, gid))
         .context("becoming group 0 of the user namespace")?;

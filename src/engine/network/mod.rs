@@ -29,6 +29,7 @@ use super::Engine;
 use super::container::Container;
 use super::failure::Failure;
 use super::settings::{NetworkMode, PortMapping};
+use crate::trace;
 use pasta::{Pasta, Ports};
 
 /// Decides at create what a container's network will be; never [`NetworkMode::Default`]. The second value is what the
@@ -69,6 +70,7 @@ pub fn word(mode: &NetworkMode) -> String {
 /// Fills the network namespace of a container that was created and not yet started; `pid` is its first process.
 pub fn connect(engine: &Engine, container: &Container, pid: i32) -> Result<()> {
     let NetworkMode::Pasta(options) = &container.config.network else { return Ok(()) };
+    trace::stage(format_args!("the network: the namespace is there, and the program does not run yet"));
     ports::check_free(&container.config.ports)?;
     Pasta::find(&engine.paths.run)?.start(engine, container, options, pid)
 }

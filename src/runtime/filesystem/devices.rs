@@ -91,7 +91,7 @@ fn make_device(root: &Root, dev: &OwnedFd, device: &Device, in_user_namespace: b
 /// The file on which a device is bound; made if it is missing, refused if the image has put a symlink there.
 fn place_for_device(directory: impl AsFd, name: &Path) -> Result<OwnedFd> {
     match resolve::open_without_symlinks(directory.as_fd(), name, OFlag::O_PATH) {
-        Err(Errno::ENOENT) => resolve::file_in_root(directory, name),
+        Err(Errno::ENOENT) => Ok(resolve::new_file(directory, name)?),
         Err(Errno::ELOOP) => bail!("/dev/{} is a symlink in the container's root", name.display()),
         result => Ok(result?),
     }

@@ -65,6 +65,17 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// In a few words, for the narration.
+    pub fn told(&self) -> String {
+        match self {
+            Source::Bind { path, .. } => format!("{} of the host, bound", path.display()),
+            Source::New { kind, .. } | Source::Other { kind, .. } => format!("a new {kind}"),
+            Source::Cgroup => "the cgroup tree from its own group down".into(),
+        }
+    }
+}
+
 impl Mount {
     /// Whether it shows something of the host.
     pub fn is_bind(&self) -> bool {
