@@ -4,6 +4,7 @@
 //! prints the error ([`render`]) finds it, whatever context was added on the way.
 
 use anyhow::Error;
+use nix::errno::Errno;
 
 /// An error with its cure.
 #[derive(Debug)]
@@ -32,12 +33,27 @@ pub fn cured(error: impl Into<Error>, tried: impl Into<String>, hint: impl Into<
 
 /// An error as it is printed: one line, and a hint if there is one.
 pub fn render(error: &Error) -> String {
-    let text = format!("{error:#}");
-    let line = without_numbers(&text.trim_end().replace('\n', "; "));
+    let line = line(error);
     match error.downcast_ref::<Hinted>() {
         Some(Hinted { hint, .. }) => format!("Error: {line}\nhint: {hint}\n"),
         None => format!("Error: {line}\n"),
     }
+}
+
+/// An error and its causes in one line: `mounting /proc: Operation not permitted`.
+pub fn line(error: &Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let part = match cause.downcast_ref::<Errno>() {
+            // Without its name, which says nothing that the words after it do not.
+            Some(errno) => errno.desc().to_string(),
+            None => without_numbers(&cause.to_string()),
+        };
+        if parts.last() != Some(&part) {
+            parts.push(part);
+        }
+    }
+    parts.join(": ").trim_end().replace('\n', "; ")
 }
 
 /// The standard library adds `(os error 2)` to what the system says; the words are enough.
@@ -58,6 +74,8 @@ mod tests {
         let deep = Err::<(), _>(cured(refused, "opening the lid", "press the button")).context("making tea");
         let text = render(&deep.expect_err("it is one"));
         assert_eq!(text, "Error: making tea: opening the lid: Operation not permitted\nhint: press the button\n");
+        let raw = Err::<(), _>(Errno::EPERM).context("opening the lid").expect_err("it is one");
+        assert_eq!(render(&raw), "Error: opening the lid: Operation not permitted\n");
         let own = Err::<(), _>(hinted("no lid", "find it")).context("making tea").expect_err("it is one");
         assert_eq!(render(&own), "Error: making tea: no lid\nhint: find it\n");
     }

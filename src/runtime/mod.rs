@@ -9,15 +9,13 @@
 //! container then), [`exec`] (one more process in it).
 //!
 //! The subtlety is that one program text runs on both sides of the wall. What runs in [`init`], [`filesystem`] and
-//! [`program`] runs among files that the image chose; it opens nothing there but through `linux::mount`'s resolution
-//! inside the root, and it holds nothing of the host's open when the container's program starts.
+//! [`program`] runs among files that the image chose: until it has changed its root it opens nothing there but through
+//! `linux::resolve`, and it holds nothing of the host's open when the container's program starts.
 
 use std::fmt;
 use std::process::ExitCode;
 
-use anyhow::Error;
-use nix::errno::Errno;
-
+use crate::hint;
 use crate::trace::{self, Actor};
 
 mod arguments;
@@ -48,7 +46,7 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             let status = error.downcast_ref::<Failure>().map_or(1, |failure| failure.status);
-            log.error(&one_line(&error));
+            log.error(&hint::line(&error));
             ExitCode::from(status)
         }
     }
@@ -70,21 +68,3 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
-
-/// An error and its causes in one line: `mounting /proc: Operation not permitted`.
-pub(crate) fn one_line(error: &Error) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    for cause in error.chain() {
-        let part = if let Some(errno) = cause.downcast_ref::<Errno>() {
-            errno.desc().to_string()
-        } else {
-            let text = cause.to_string();
-            // The number says nothing that the words before it do not.
-            text.split(" (os error ").next().unwrap_or_default().to_string()
-        };
-        if parts.last() != Some(&part) {
-            parts.push(part);
-        }
-    }
-    parts.join(": ").replace('\n', " ")
-}
