@@ -13,10 +13,13 @@ use std::ffi::{CStr, CString, OsStr, OsString, c_int, c_long, c_void};
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 
 use nix::Result;
 use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::Pid;
 
 /// Turns a system call's return value into a result.
@@ -316,6 +319,26 @@ pub fn restore_sigpipe() -> Result<()> {
     // SAFETY: the default action runs no code of ours.
     let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     if before == libc::SIG_ERR { Err(Errno::last()) } else { Ok(()) }
+}
+
+/// Gives every signal its default action again. What was ignored when a program was started (by `nohup`, or by a shell
+/// that started it in the background) stays ignored over execve.
+pub fn default_signals() {
+    for number in 1..=64 {
+        // SAFETY: the default action runs no code of ours. Refused are KILL and STOP, which nobody can ignore, and the two
+        // that the C library keeps for itself.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+}
+
+/// Lets the program that `command` starts have all signals, though this process has blocked some: the mask of blocked
+/// signals outlives execve (signal(7)), and few programs look at what they were born with.
+pub fn unblock_signals_of(command: &mut Command) {
+    // SAFETY: between fork and execve only async-signal-safe functions may be called, as sigprocmask is
+    // (signal-safety(7)).
+    unsafe {
+        command.pre_exec(|| Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?));
+    }
 }
 
 // ---------------------------------------------------------------------------------------------- bpf

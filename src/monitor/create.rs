@@ -50,6 +50,8 @@ pub fn run(config: &MonitorConfig, streams: &mut Streams, ends: ChildEnds, signa
     let console = if config.terminal { Some(Console::listen(&config.attach_socket)?) } else { None };
     let mut command = command(config, console.as_ref());
     command.stdin(ends.stdin).stdout(ends.stdout).stderr(ends.stderr);
+    // A request to end that we pass on must reach it, whichever runtime it is.
+    sys::unblock_signals_of(&mut command);
     let child = trace::ask(Topic::Process, "execve", format_args!("{}", words(&command)), || command.spawn())
         .with_context(|| format!("starting the runtime {}", config.runtime.display()))?;
     // The command holds the container's ends of the pipes.
@@ -89,7 +91,6 @@ pub fn run(config: &MonitorConfig, streams: &mut Streams, ends: ChildEnds, signa
         }
     }
     let status = runtime.reap()?.status();
-    trace::say(Topic::Process, "waitid", format_args!("runtime {}", runtime.pid()), &format!("status {status}"));
     while (!inherited || status != 0) && gather(streams, &mut buffer, &mut said) {}
     if status != 0 {
         return Ok(Outcome::Failed(StartReport::Failed { message: message(&said), status }));

@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use super::time::{Clock, Zone};
 use crate::handover::ExitRecord;
 use crate::linux::process::Exit;
+use crate::sys;
 use crate::trace::{self, Topic};
 
 /// What a container's status is when nobody can know it, or when its time was up (Podman's -1, seen as a byte).
@@ -45,10 +46,10 @@ pub fn write(path: &Path, record: &[u8]) -> Result<()> {
 /// Starts the exit command, if there is one.
 pub fn command(words: &[String]) -> Option<Child> {
     let (program, arguments) = words.split_first()?;
-    trace::ask(Topic::Process, "execve", format_args!("{}", words.join(" ")), || {
-        Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
-    })
-    .ok()
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    sys::unblock_signals_of(&mut command);
+    trace::ask(Topic::Process, "execve", format_args!("{}", words.join(" ")), || command.spawn()).ok()
 }
 
 #[cfg(test)]

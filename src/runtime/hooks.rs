@@ -1,15 +1,19 @@
 //! Hooks: programs of the host that a bundle wants run at certain moments, with the container's state on their input.
 
-use std::io::{ErrorKind, Write};
+use std::fs::File;
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use nix::poll::PollTimeout;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::Pid;
 use oci_spec::runtime::Hook;
 
 use crate::linux::process::{Process, Signal};
+use crate::sys;
 use crate::trace::{self, Topic};
 
 /// Runs hooks one after another; the first that fails ends it. `state` is the JSON that OCI prescribes.
@@ -21,7 +25,6 @@ pub fn run(moment: &str, hooks: Option<&Vec<Hook>>, state: &str, directory: &Pat
 }
 
 fn one(hook: &Hook, state: &str, directory: &Path) -> Result<()> {
-    use std::os::unix::process::CommandExt;
     let words = hook.args().clone().unwrap_or_default();
     let mut command = Command::new(hook.path());
     // The first argument is the program's own name, as for execve.
@@ -33,7 +36,11 @@ fn one(hook: &Hook, state: &str, directory: &Path) -> Result<()> {
         let (name, value) = variable.split_once('=').with_context(|| format!("env {variable:?} has no ="))?;
         command.env(name, value);
     }
-    command.current_dir(directory).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    // A file in memory takes all that it says, where a pipe that nobody reads yet would stop it.
+    let mut complaints = File::from(memfd_create("complaints", MFdFlags::MFD_CLOEXEC).context("memfd_create")?);
+    command.current_dir(directory).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(complaints.try_clone()?);
+    // `run` holds back signals for the container by now.
+    sys::unblock_signals_of(&mut command);
     let mut child = trace::ask(Topic::Process, "hook", format_args!("{}", hook.path().display()), || command.spawn())?;
     if let Some(mut input) = child.stdin.take() {
         match input.write_all(state.as_bytes()) {
@@ -52,10 +59,13 @@ fn one(hook: &Hook, state: &str, directory: &Path) -> Result<()> {
             bail!("did not end within {seconds} s");
         }
     }
-    let output = child.wait_with_output()?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("{}: {}", output.status, said.trim().lines().last().unwrap_or("it said nothing"));
+    let status = child.wait()?;
+    if !status.success() {
+        let mut said = Vec::new();
+        complaints.rewind()?;
+        complaints.read_to_end(&mut said)?;
+        let said = String::from_utf8_lossy(&said);
+        bail!("{status}: {}", said.trim().lines().last().unwrap_or("it said nothing"));
     }
     Ok(())
 }

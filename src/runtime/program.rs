@@ -135,6 +135,9 @@ impl Label {
 ///
 /// `path` is what [`find`] found.
 pub fn become_program(process: &ProcessPlan, path: &CString, label: Option<Label>) -> Result<Infallible> {
+    trace::stage(format_args!("less power, one step after the other, and then the program"));
+    // Whatever our caller ignores: a container that is started again by another must not be another one.
+    sys::default_signals();
     let child = if process.below_init { reaper::part(process.terminal.is_some())? } else { None };
     give_terminal_and_pipes(process);
     if let Some(wanted) = &process.capabilities {
@@ -152,11 +155,11 @@ pub fn become_program(process: &ProcessPlan, path: &CString, label: Option<Label
         caps::apply(wanted)?;
     }
     umask(Mode::from_bits_truncate(process.umask));
+    trace::say(Topic::Process, "umask", format_args!("{:04o}", process.umask), "ok");
     if process.no_new_privileges {
         trace::ask(Topic::Security, "prctl", format_args!("PR_SET_NO_NEW_PRIVS"), nix::sys::prctl::set_no_new_privs)
             .context("setting no_new_privs")?;
     }
-    sys::restore_sigpipe().context("restoring SIGPIPE")?;
     if child.is_none() {
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).context("unblocking signals")?;
     }
@@ -209,14 +212,20 @@ fn change_user(process: &ProcessPlan) -> Result<()> {
         result => result.context("setting the supplementary groups")?,
     }
     // Capabilities would be lost here if the new user is not root; what he shall keep is set right after.
-    sys::set_keep_capabilities(true).context("PR_SET_KEEPCAPS")?;
+    keep_capabilities(true)?;
     let gid = Gid::from_raw(process.gid);
     trace::ask(Topic::User, "setresgid", format_args!("{gid}"), || setresgid(gid, gid, gid))
         .with_context(|| format!("becoming user {told}: the gid is not in the container's map"))?;
     let uid = Uid::from_raw(process.uid);
     trace::ask(Topic::User, "setresuid", format_args!("{uid}"), || setresuid(uid, uid, uid))
         .with_context(|| format!("becoming user {told}: the uid is not in the container's map"))?;
-    sys::set_keep_capabilities(false).context("PR_SET_KEEPCAPS")
+    keep_capabilities(false)
+}
+
+fn keep_capabilities(keep: bool) -> Result<()> {
+    let call = || sys::set_keep_capabilities(keep);
+    trace::ask(Topic::Security, "prctl", format_args!("PR_SET_KEEPCAPS {}", u8::from(keep)), call)
+        .context("PR_SET_KEEPCAPS")
 }
 
 /// Goes there, and refuses to be anywhere but inside: a leaked descriptor of the host, reached through /proc/self/fd,

@@ -4,16 +4,16 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::PathBuf;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use podling::handover::{ExitRecord, LogDriver, StartReport, Stdin, Task};
+use podling::handover::{ExitRecord, LogDriver, StartReport, Stdin};
 use podling::linux::ipc::{SockType, reach};
 use serde_json::json;
 
-use crate::monitored::{Monitored, collect, config, line, process};
+use crate::monitored::{Monitored, collect, config, line};
 use crate::running::{until, until_exists};
 
 as_root!(a_client_gets_all_output_and_the_end, |world| {
@@ -229,17 +229,28 @@ as_root!(the_exit_command_finds_the_record, |world| {
     assert_eq!(fs::read(copy).expect("the monitor waits for its command"), serde_json::to_vec(&record).expect("plain"));
 });
 
+as_root!(what_the_monitor_starts_can_be_asked_to_end, |world| {
+    let mut config = config(world, "c", "exit 0", false);
+    let seen = config.bundle.join("seen");
+    let look = format!("grep SigBlk /proc/self/status >>{}", seen.display());
+    // In the runtime's place, a script that looks first.
+    let real = config.runtime.display().to_string();
+    let script = world.file("runtime", format!("#!/bin/sh\n{look}\nexec {real} \"$@\"\n"));
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("our own file");
+    config.runtime = script;
+    config.exit_command = ["/bin/sh", "-c", &look].map(Into::into).into();
+    let mut container = Monitored::create(world, config);
+    container.start();
+    container.record();
+    let seen = fs::read_to_string(seen).expect("both have looked");
+    // Ours, and once `start`'s and `delete`'s, which the test itself calls.
+    assert!(seen.lines().count() >= 2 && seen.lines().all(|line| line.ends_with("\t0000000000000000")), "{seen}");
+});
+
 as_root!(an_exec_session_s_first_words_wait_for_its_caller, |world| {
     let container = Monitored::create(world, config(world, "c", "sleep 1000", false));
     container.start();
-    let mut session = config(world, "exec", "", true);
-    let spec = session.bundle.join("process.json");
-    fs::write(&spec, process(&["sh", "-c", "echo first words; exit 4"], true).to_string()).expect("our own directory");
-    session.id.clone_from(&container.config.id);
-    session.runtime_options.clone_from(&container.config.runtime_options);
-    session.task = Task::Exec { process: spec };
-    session.foreground = true;
-    let mut session = Monitored::create(world, session);
+    let mut session = Monitored::create(world, container.session("echo first words; exit 4"));
     until("it has ended", || {
         let stat = fs::read_to_string(format!("/proc/{}/stat", session.pid())).expect("it is not reaped yet");
         stat.contains(") Z ").then_some(())
@@ -252,14 +263,7 @@ as_root!(an_exec_session_s_first_words_wait_for_its_caller, |world| {
 as_root!(an_exec_session_whose_caller_went_does_not_wait, |world| {
     let container = Monitored::create(world, config(world, "c", "sleep 1000", false));
     container.start();
-    let mut session = config(world, "exec", "", true);
-    let spec = session.bundle.join("process.json");
-    fs::write(&spec, process(&["sh", "-c", "exit 4"], true).to_string()).expect("our own directory");
-    session.id.clone_from(&container.config.id);
-    session.runtime_options.clone_from(&container.config.runtime_options);
-    session.task = Task::Exec { process: spec };
-    session.foreground = true;
-    let mut session = Monitored::create(world, session);
+    let mut session = Monitored::create(world, container.session("exit 4"));
     session.turn_away();
     assert_eq!(session.record().code, 4);
 });

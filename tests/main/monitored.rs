@@ -69,7 +69,7 @@ pub fn config(world: &World, name: &str, script: &str, terminal: bool) -> Monito
 }
 
 /// The `process` section of a bundle.
-pub fn process(arguments: &[&str], terminal: bool) -> serde_json::Value {
+fn process(arguments: &[&str], terminal: bool) -> serde_json::Value {
     json!({"args": arguments, "cwd": "/", "env": ["PATH=/bin"], "terminal": terminal, "user": {"uid": 0, "gid": 0}})
 }
 
@@ -109,6 +109,18 @@ impl<'w> Monitored<'w> {
 
     pub fn attach(&self) -> UnixStream {
         reach(&self.config.attach_socket, SockType::SeqPacket).expect("it listens")
+    }
+
+    /// What another monitor is told of an exec session in this container: with a terminal, and in the foreground.
+    pub fn session(&self, script: &str) -> MonitorConfig {
+        let mut session = config(self.world, "exec", "", true);
+        let spec = session.bundle.join("process.json");
+        fs::write(&spec, process(&["sh", "-c", script], true).to_string()).expect("our own directory");
+        session.id.clone_from(&self.config.id);
+        session.runtime_options.clone_from(&self.config.runtime_options);
+        session.task = Task::Exec { process: spec };
+        session.foreground = true;
+        session
     }
 
     /// Stops listening to the monitor's report.
