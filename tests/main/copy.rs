@@ -26,6 +26,27 @@ both!(files_go_in_and_come_out_whether_it_runs_or_not, |world| {
     world.podling(["rm", "-f", "-t0", "box"]).ok();
 });
 
+both!(a_path_into_a_volume_of_a_container_at_rest_may_take_a_detour, |world| {
+    let image = world.image("busybox");
+    let file = world.file("hello", "hello\n");
+    let path = file.to_str().expect("plain ASCII");
+    let out = world.directory("out");
+    let out = out.to_str().expect("plain ASCII");
+    world.podling(["create", "--name=box", "--network=none", "-v", "data:/data", image, "true"]).ok();
+    world.podling(["cp", path, "box:/data"]).ok();
+    world.podling(["cp", path, "box:/data/other"]).ok();
+    for detour in ["/tmp/../data/hello", "//data/hello", "/./data/../data/hello"] {
+        world.podling(["cp", &format!("box:{detour}"), &format!("{out}/came")]).ok();
+        assert_eq!(fs::read_to_string(format!("{out}/came")).expect("a file, not the volume"), "hello\n", "{detour}");
+    }
+    world.podling(["cp", "box:/tmp/../data/.", &format!("{out}/all")]).ok();
+    let mut all: Vec<_> =
+        fs::read_dir(format!("{out}/all")).expect("copied").flatten().map(|it| it.file_name()).collect();
+    all.sort();
+    assert_eq!(all, ["hello", "other"]);
+    world.podling(["rm", "box"]).ok();
+});
+
 both!(no_link_in_the_container_leads_out_of_it, |world| {
     let image = world.image("busybox");
     let file = world.file("payload", "payload");

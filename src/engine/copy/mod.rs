@@ -229,21 +229,21 @@ fn side(engine: &Engine, place: &Place) -> Result<Option<Side>> {
 
 /// While a container does not run, its volumes are not mounted in it; a path in one of them is found where they are.
 fn mounted(engine: &Engine, container: &Container, path: &Path) -> Option<(PathBuf, PathBuf)> {
-    let mount = container
-        .config
-        .mounts
-        .iter()
-        .filter(|mount| clean(path).starts_with(&mount.target))
-        .max_by_key(|mount| mount.target.len())?;
+    let cleaned = clean(path);
+    let below = container.config.mounts.iter().filter(|mount| cleaned.starts_with(&mount.target));
+    let mount = below.max_by_key(|mount| mount.target.len())?;
     let source = match &mount.source {
         MountSource::Bind(source) => source.clone(),
         MountSource::Volume { name, .. } => engine.volume_data(name).ok()?,
         _ => return None,
     };
-    // The words after the mount point, as written: a last `.` has a meaning.
-    let text = path.to_string_lossy().into_owned();
-    let rest = text.strip_prefix(&mount.target).unwrap_or("").to_string();
-    source.is_dir().then(|| (source, PathBuf::from(format!("/{}", rest.trim_start_matches('/')))))
+    let mut rest = Path::new("/").join(cleaned.strip_prefix(&mount.target).ok()?).into_os_string();
+    // What stands at its end has a meaning: `/.` is "what is in it", and `/` "a directory".
+    let text = path.as_os_str().as_encoded_bytes();
+    if let Some(end) = ["/.", "/"].into_iter().find(|end| text.ends_with(end.as_bytes())) {
+        rest.push(if rest == "/" { &end[1..] } else { end });
+    }
+    source.is_dir().then(|| (source, PathBuf::from(rest)))
 }
 
 fn user_of(engine: &Engine, container: &Container) -> Result<Owner> {

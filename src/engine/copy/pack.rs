@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::Write;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -56,7 +56,9 @@ fn add<W: Write>(builder: &mut Builder<W>, path: &Path, name: &Path, owners: Opt
     }
     if kind.is_file() {
         header.set_entry_type(EntryType::Regular);
-        let file = File::open(path).with_context(what)?;
+        // A running container may put a fifo in its place meanwhile, which would keep us waiting for a writer, or a link.
+        let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
+        let file = File::options().read(true).custom_flags(flags).open(path).with_context(what)?;
         header.set_size(about.len());
         // Exactly as long as the header says, even if somebody is writing to it.
         let exactly = std::io::Read::take(std::io::Read::chain(file, std::io::repeat(0)), about.len());
