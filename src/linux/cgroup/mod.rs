@@ -276,8 +276,9 @@ impl Cgroup {
     /// outrun it. Returns at once; [`remove`](Self::remove) waits.
     pub fn kill(&self) -> Result<()> {
         match self.write("cgroup.kill", "1") {
-            // Gone already.
+            // Gone already: an open file of it answers the one, its open directory the other.
             Ok(()) | Err(Errno::ENODEV) => Ok(()),
+            Err(Errno::ENOENT) if self.read("cgroup.events") == Err(Errno::ENOENT) => Ok(()),
             // Before Linux 5.14: frozen, nobody forks; killed, they still die.
             Err(Errno::ENOENT) => {
                 self.freeze(true)?;

@@ -74,6 +74,14 @@ fn a_killed_group_can_be_removed_at_once() {
 }
 
 #[test]
+fn a_group_that_is_gone_is_killed_already() {
+    let Some(fresh) = Fresh::new() else { return };
+    let group = fresh.group();
+    fresh.group().remove().expect("an empty group is removed");
+    group.kill().expect("nobody is left to kill");
+}
+
+#[test]
 fn a_frozen_group_stands_still_until_it_is_thawed_or_killed() {
     let Some(fresh) = Fresh::new() else { return };
     let group = fresh.group();
