@@ -210,9 +210,12 @@ pub fn read_journal(container: &Container, request: &LogRequest, timestamps: boo
         format!("--output={}", if timestamps { "short-iso-precise" } else { "cat" }),
     ];
     words.push(request.tail.map_or_else(|| "--lines=all".into(), |tail| format!("--lines={tail}")));
-    if request.follow {
-        words.push("--follow".into());
-    }
+    let monitor = match container.monitor() {
+        Some(monitor) if request.follow => Process::find(Pid::from_raw(monitor.pid), monitor.start_time)?,
+        _ => None,
+    };
+    // Nothing comes of a container that does not run, and journalctl would wait for it for ever.
+    words.extend(monitor.is_some().then(|| "--follow".into()));
     for (option, time) in [("since", request.since), ("until", request.until)] {
         words.extend(time.map(|time| format!("--{option}=@{}", time.as_second())));
     }
@@ -221,11 +224,7 @@ pub fn read_journal(container: &Container, request: &LogRequest, timestamps: boo
         .stdin(Stdio::null())
         .spawn()
         .context("reading the journal with journalctl")?;
-    if request.follow
-        && let Some(monitor) = container.monitor()
-        && let Some(monitor) = Process::find(Pid::from_raw(monitor.pid), monitor.start_time)?
-    {
-        // journalctl would follow for ever.
+    if let Some(monitor) = monitor {
         monitor.await_end(PollTimeout::NONE)?;
         reader.kill().context("ending journalctl")?;
         reader.wait()?;

@@ -1,5 +1,11 @@
 //! What podling tells of containers: events, logs, inspect, top, the disk.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::running::{Input, Running};
+use crate::setup::setup;
+
 both!(each_step_of_a_life_is_an_event, |world| {
     let image = world.image("witness");
     world.podling(["create", "--name=one", "--network=none", "--label=a=1", image, "exit", "3"]).ok();
@@ -62,6 +68,25 @@ both!(a_stream_of_events_tells_what_happens, |world| {
     assert_eq!(stream.line().trim(), "volume remove first");
     stream.signal(nix::sys::signal::Signal::SIGKILL);
     stream.wait();
+});
+
+both!(following_the_journal_of_a_container_at_rest_ends, |world| {
+    let image = world.image("witness");
+    world.podling(["run", "--network=none", "--name=quiet", "--log-driver=k8s-file", image, "exit", "0"]).ok();
+    // There may be no journal here; what is asked of its reader is the matter.
+    let id = world.podling(["inspect", "--format={{.ID}}", "quiet"]).ok().to_owned();
+    let file = world.data().join("containers").join(id).join("container.json");
+    let json = fs::read_to_string(&file).expect("a container");
+    fs::write(&file, json.replace("\"k8s-file\"", "\"journald\"")).expect("ours");
+    let reader = world.directory("bin").join("journalctl");
+    world.file("bin/journalctl", "#!/bin/sh\necho \"$@\"\n");
+    fs::set_permissions(reader, fs::Permissions::from_mode(0o755)).expect("ours");
+    let mut command = world.command(setup().bin("podling"));
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{}:{path}", world.dir.join("bin").display())).args(["logs", "--follow", "quiet"]);
+    let said = Running::start(command, Input::Empty).wait();
+    assert!(said.ok().contains("CONTAINER_ID_FULL=") && !said.stdout.contains("--follow"), "{said}");
+    world.podling(["rm", "quiet"]).ok();
 });
 
 both!(logs_are_cut_by_number_and_by_time, |world| {
