@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 
 use anyhow::{Context as _, Result, bail};
@@ -15,6 +16,7 @@ use crate::cli::{Context, Verb, failure, images, volume};
 use crate::engine::container::Status;
 use crate::engine::lifecycle::Removal;
 use crate::engine::usage::{self, Usage};
+use crate::image::layer::remove_all;
 
 /// podling system df
 #[derive(Debug, Args)]
@@ -212,13 +214,13 @@ impl Verb for Reset {
         }
         engine.enter(None)?;
         for directory in [data, run] {
-            for entry in fs::read_dir(directory).with_context(|| format!("reading {}", directory.display()))? {
-                let path = entry?.path();
+            let what = || format!("emptying {}", directory.display());
+            let held = fs::File::open(directory).with_context(what)?;
+            for entry in fs::read_dir(directory).with_context(what)? {
+                let name = entry?.file_name();
                 // Only what we know to be ours: --root may name a directory that holds other things, too.
-                let known = path.file_name().and_then(|name| name.to_str()).is_some_and(is_ours);
-                if known {
-                    let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-                    removed.with_context(|| format!("removing {}", path.display()))?;
+                if name.to_str().is_some_and(is_ours) {
+                    remove_all(held.as_fd(), &name).with_context(what)?;
                 }
             }
         }

@@ -6,6 +6,7 @@
 use std::ffi::CString;
 use std::fs;
 use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use super::Engine;
 use super::container::{Container, Process, Root, process_in};
 use super::store::{make_private, write_whole};
 use crate::hint::hinted;
-use crate::image::layer::Ids;
+use crate::image::layer::{Ids, remove_all};
 use crate::linux::idmap::IdMap;
 use crate::linux::mount::{self, Reach};
 use crate::linux::namespace::{self, Namespace};
@@ -185,14 +186,22 @@ fn is_missing(error: &anyhow::Error) -> bool {
 
 /// Removes a tree. Somebody whose end has begun (an exec session's monitor) may write his last file into it meanwhile.
 pub(super) fn remove_tree(tree: &Path) -> Result<()> {
+    let what = || format!("removing {}", tree.display());
+    let parent = match fs::File::open(tree.parent().with_context(what)?) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        parent => parent.with_context(what)?,
+    };
+    let name = tree.file_name().with_context(what)?;
     let mut attempts = 10;
     loop {
-        match fs::remove_dir_all(tree) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty && attempts > 0 => attempts -= 1,
-            Err(error) if error.kind() == ErrorKind::NotFound && !tree.exists() => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::NotFound && attempts > 0 => attempts -= 1,
-            Err(error) => return Err(error).with_context(|| format!("removing {}", tree.display())),
+        match remove_all(parent.as_fd(), name) {
+            Err(error)
+                if attempts > 0
+                    && matches!(error.root_cause().downcast_ref(), Some(Errno::ENOTEMPTY | Errno::ENOENT)) =>
+            {
+                attempts -= 1;
+            }
+            result => return result.with_context(what),
         }
     }
 }

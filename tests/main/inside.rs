@@ -1,7 +1,11 @@
 //! What a container's program finds when it looks around: its pid, ids, privileges and descriptors; its files and mounts.
 
+use nix::sys::signal::Signal;
+
 use crate::containers::{run, start};
+use crate::running::{Input, Running};
 use crate::second_opinion::{self, other_runtime};
+use crate::setup::setup;
 
 // --------------------------------------------------------------------------------------- itself
 
@@ -82,6 +86,17 @@ both!(a_program_below_init_has_the_terminal, |world| {
     assert_eq!(program.wait().status, 4);
 });
 
+both!(what_the_caller_ignores_the_program_does_not, |world| {
+    let mut command = world.command("sh");
+    command.args(["-c", "trap '' INT HUP USR1; exec \"$@\"", "sh"]).arg(setup().bin("podling"));
+    command.args(["run", "--rm", "--network=none", world.image("witness"), "status", "SigIgn"]);
+    let seen = Running::start(command, Input::Empty).wait();
+    let ignored = seen.ok().strip_prefix("SigIgn ").and_then(|mask| u64::from_str_radix(mask, 16).ok());
+    let bit = |signal: Signal| 1_u64 << (signal as i32 - 1);
+    let asked = bit(Signal::SIGINT) | bit(Signal::SIGHUP) | bit(Signal::SIGUSR1);
+    assert!(ignored.expect("a mask") & asked == 0 || other_runtime().is_some(), "{seen}");
+});
+
 both!(an_init_needs_its_own_pid_namespace_and_a_missing_program_is_told_below_it, |world| {
     let said = run(world, &["--init", "--pid=host"], &["pid"]);
     assert!(said.fails(125).contains("--init needs a PID namespace of the container's own"), "{said}");
@@ -127,6 +142,18 @@ both!(a_read_only_container_can_write_to_its_tmpfs_only, |world| {
     let refused = run(world, &flags, &["write", "/file", "x"]);
     assert_eq!(refused.fails(1), "/file: Read-only file system (os error 30)");
     run(world, &flags, &["write", "/scratch/file", "x"]).ok();
+});
+
+both!(a_container_whose_program_has_dug_deep_can_be_removed, |world| {
+    let image = world.image("busybox");
+    let script = "i=0; while [ $i -lt 1500 ]; do mkdir d d/e && cd d || exit; i=$((i+1)); done";
+    world.podling(["run", "--network=none", "--name=mole", image, "sh", "-c", script]).ok();
+    // Fewer descriptors than levels.
+    let mut command = world.command("sh");
+    command.args(["-c", "ulimit -n 100; exec \"$@\"", "sh"]).arg(setup().bin("podling"));
+    command.args(["rm", "mole"]);
+    let removed = Running::start(command, Input::Empty).wait();
+    assert_eq!(removed.ok(), "mole");
 });
 
 both!(layers_and_whiteouts_make_one_tree, |world| {

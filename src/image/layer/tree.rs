@@ -16,7 +16,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag, openat, openat2, renameat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, major, minor, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
@@ -141,40 +141,77 @@ pub fn clean(path: &Path) -> Result<PathBuf> {
     Ok(clean)
 }
 
+/// How deep [`remove_all`] goes: each level costs a descriptor, of which a process may have no more than it was given.
+const DEEPEST: usize = 32;
+
 /// Removes `name` in `parent`, with all below it, never following a link. It is no error if it is not there.
+///
+/// The depth is a stranger's choice: a program digs until no path is long enough. So there is no recursion, and what lies
+/// too deep is first moved up.
 pub fn remove_all(parent: BorrowedFd, name: &OsStr) -> Result<()> {
-    match unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
-        Ok(()) | Err(Errno::ENOENT) => return Ok(()),
-        Err(Errno::EISDIR | Errno::EPERM) => {}
-        Err(errno) => return Err(errno).with_context(|| format!("removing {}", name.display())),
+    if !is_directory_after_unlink(parent, name)? {
+        return Ok(());
     }
-    // A stack instead of recursion: the depth is a stranger's choice.
-    let mut open: Vec<(OsString, OwnedFd, Vec<OsString>)> = Vec::new();
-    let enter = |at: BorrowedFd, name: &OsStr| -> Result<(OsString, OwnedFd, Vec<OsString>)> {
-        let fd = openat(at, name, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty())
-            .with_context(|| format!("removing {}", name.display()))?;
-        Ok((name.to_owned(), fd.try_clone()?, names(fd)?))
-    };
-    open.push(enter(parent, name)?);
-    while let Some((own, fd, left)) = open.last_mut() {
-        let Some(name) = left.pop() else {
-            let own = own.clone();
-            open.pop();
-            let parent = open.last().map_or(parent, |(_, fd, _)| fd.as_fd());
-            unlinkat(parent, own.as_os_str(), UnlinkatFlags::RemoveDir)
-                .with_context(|| format!("removing {}", own.display()))?;
+    let mut open = vec![Opened::enter(parent, name)?];
+    let mut moved = 0;
+    while let Some(deepest) = open.last_mut() {
+        let Some(name) = deepest.left.pop() else {
+            let Some(Opened { name, .. }) = open.pop() else { break };
+            let parent = open.last().map_or(parent, |above| above.fd.as_fd());
+            unlinkat(parent, name.as_os_str(), UnlinkatFlags::RemoveDir)
+                .with_context(|| format!("removing {}", name.display()))?;
             continue;
         };
-        match unlinkat(&*fd, name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
-            Ok(()) | Err(Errno::ENOENT) => {}
-            Err(Errno::EISDIR | Errno::EPERM) => {
-                let deeper = enter(fd.as_fd(), &name)?;
-                open.push(deeper);
-            }
+        if !is_directory_after_unlink(deepest.fd.as_fd(), &name)? {
+            continue;
+        }
+        if open.len() < DEEPEST {
+            let deeper = Opened::enter(open[open.len() - 1].fd.as_fd(), &name)?;
+            open.push(deeper);
+            continue;
+        }
+        let up = move_up(open[DEEPEST - 1].fd.as_fd(), &name, open[0].fd.as_fd(), &mut moved)?;
+        open[0].left.push(up);
+    }
+    Ok(())
+}
+
+/// A directory that is being emptied.
+struct Opened {
+    name: OsString,
+    fd: OwnedFd,
+    left: Vec<OsString>,
+}
+
+impl Opened {
+    fn enter(at: BorrowedFd, name: &OsStr) -> Result<Self> {
+        let fd = openat(at, name, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty())
+            .with_context(|| format!("removing {}", name.display()))?;
+        Ok(Self { name: name.to_owned(), left: names(fd.try_clone()?)?, fd })
+    }
+}
+
+/// Unlinks `name`; true if it is a directory, for which that is not the way.
+fn is_directory_after_unlink(at: BorrowedFd, name: &OsStr) -> Result<bool> {
+    match unlinkat(at, name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(false),
+        // POSIX's word for it is EPERM, Linux's EISDIR.
+        Err(Errno::EISDIR | Errno::EPERM) => Ok(true),
+        Err(errno) => Err(errno).with_context(|| format!("removing {}", name.display())),
+    }
+}
+
+/// Moves a directory to the top of the tree that is being removed, under a name that nothing has there; returns it.
+fn move_up(from: BorrowedFd, name: &OsStr, top: BorrowedFd, moved: &mut u64) -> Result<OsString> {
+    loop {
+        *moved += 1;
+        let up = OsString::from(format!(".moved-{moved}"));
+        match renameat2(from, name, top, up.as_os_str(), RenameFlags::RENAME_NOREPLACE) {
+            Ok(()) => return Ok(up),
+            Err(Errno::EEXIST) => {}
             Err(errno) => return Err(errno).with_context(|| format!("removing {}", name.display())),
         }
     }
-    Ok(())
 }
 
 /// The names in a directory, without `.` and `..`, sorted.
