@@ -37,7 +37,8 @@
 //! * A pid is believed only with its start time, and then held as a pidfd.
 //! * No path inside a container's root is resolved twice, and none outside `openat2(RESOLVE_IN_ROOT)`.
 //! * A store file has one writer: temporary file, fsync, rename.
-//! * Locks are `flock`s, taken in the order store → container by id; readers take none.
+//! * Locks are `flock`s: whoever has the store's waits for no container's, and whoever has a container's waits for no
+//!   other's. Readers take none.
 
 pub mod hint;
 pub mod sys;

@@ -204,6 +204,9 @@ impl Engine {
             bail!(Failure::Invalid(format!("{}: a mount's destination must be an absolute path", asked.target)));
         }
         let target = resolve::clean(Path::new(&asked.target));
+        if target == Path::new("/") {
+            bail!(Failure::Invalid(format!("{}: the root itself cannot be mounted on", asked.target)));
+        }
         let mut options = asked.options.clone();
         let source = match &asked.kind {
             MountKind::Bind { source, create } => {
@@ -232,7 +235,6 @@ impl Engine {
                 MountSource::Image { id: image.id, layers: image.layers }
             }
         };
-        let target = Path::new("/").join(target.strip_prefix("/").unwrap_or(&target));
         Ok(MountConfig { source, target: target.display().to_string(), options, chown: asked.chown })
     }
 }

@@ -169,6 +169,8 @@ impl Terminal {
         let Some(master) = &self.master else { return };
         let mut bytes = [0u8; 4096];
         match read(std::io::stdin(), &mut bytes) {
+            // Nothing after all: others may read from the same terminal.
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
             Ok(0) | Err(_) => {
                 // The end of our input is, to a terminal, the end-of-file key.
                 self.input_ended = true;
