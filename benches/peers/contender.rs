@@ -2,13 +2,14 @@
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::Result;
 
-use crate::measure::Named;
+use crate::command::succeed;
+use crate::measure::{Named, each};
 use crate::stage::Stage;
-use crate::{bare, is_installed, skip, succeed};
+use crate::{bare, is_installed, skip};
 
 /// An OCI runtime, or none at all.
 #[derive(Clone)]
@@ -24,6 +25,9 @@ impl Named for Runtime {
         self.name
     }
 }
+
+/// A clean environment: a variable may ask a program for more work (`RUST_BACKTRACE`).
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// crun raises its locked-memory limit to load a device filter, which root may not do on every machine; then it can only
 /// be compared without control groups, and so are we, once more.
@@ -61,7 +65,7 @@ impl Runtime {
     fn command(&self, stage: &Stage, program: &PathBuf, bundle: &Path, words: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.arg("--root").arg(stage.dir.join("run/state").join(self.name));
-        command.args(self.options).args(words).stdin(Stdio::null()).current_dir(bundle);
+        command.args(self.options).args(words).env_clear().env("PATH", PATH).current_dir(bundle);
         command
     }
 
@@ -77,18 +81,19 @@ impl Runtime {
     pub fn cycle(&self, stage: &Stage, bundle: &Path) -> Result<()> {
         let Some(program) = &self.program else { return Ok(()) };
         for words in [["create", "bench"].as_slice(), &["start", "bench"], &["delete", "--force", "bench"]] {
-            // `create` leaves the container holding its streams: a pipe would never end.
-            let mut command = self.command(stage, program, bundle, words);
-            let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
-            anyhow::ensure!(status.success(), "{command:?} ended with {status}");
+            succeed(self.command(stage, program, bundle, words))?;
         }
         Ok(())
     }
 }
 
+const OURS: &str = "podling";
+
 /// A container engine, run as the ordinary user.
 pub struct Engine {
     pub name: String,
+    /// The name of the container that it lets idle.
+    pub container: &'static str,
     command: Vec<String>,
     stage: PathBuf,
     user: nix::unistd::User,
@@ -103,38 +108,60 @@ impl Named for Engine {
 impl Engine {
     /// podling, then Podman on each of its runtimes, each with the image `true` (busybox) in its store.
     pub fn all(stage: &Stage) -> Result<Vec<Self>> {
-        let mut all = vec![("podling".to_owned(), vec![stage.programs.join("podling").display().to_string()])];
+        let mut all = vec![(OURS.to_owned(), "ours", vec![stage.programs.join("podling").display().to_string()])];
         if is_installed("podman") {
             for runtime in ["crun", "runc"].into_iter().filter(|runtime| is_installed(runtime)) {
                 let words =
                     ["podman", "--cgroup-manager", "cgroupfs", "--events-backend", "file", "--runtime", runtime];
-                all.push((format!("podman + {runtime}"), words.map(String::from).to_vec()));
+                all.push((format!("podman + {runtime}"), runtime, words.map(String::from).to_vec()));
             }
         }
         if all.len() == 1 {
             skip("podman", "it, or each of its runtimes, is not installed");
         }
-        let engines: Vec<Self> = all
+        let mut engines: Vec<Self> = all
             .into_iter()
-            .map(|(name, command)| Self { name, command, stage: stage.dir.clone(), user: stage.user.clone() })
+            .map(|(name, container, command)| Self {
+                name,
+                container,
+                command,
+                stage: stage.dir.clone(),
+                user: stage.user.clone(),
+            })
             .collect();
-        // Podman's two runtimes share one store.
-        for engine in &engines[..2.min(engines.len())] {
-            succeed(engine.command(&["import", &stage.image().display().to_string(), "true"]))?;
+        let image = stage.image().display().to_string();
+        let able = each(Self::stores(&engines).iter().collect(), |engine| {
+            succeed(engine.command(&["import", &image, "true"]))
+        })?;
+        if able.len() == 1 {
+            engines.truncate(1);
         }
         Ok(engines)
+    }
+
+    /// One engine for each store: Podman's runtimes share one.
+    pub fn stores(engines: &[Self]) -> &[Self] {
+        &engines[..2.min(engines.len())]
     }
 
     /// A command of this engine, as the ordinary user in a clean environment.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.command[0]);
         command.args(&self.command[1..]).args(words).env_clear();
-        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-        command.env("HOME", self.stage.join("home")).env("USER", &self.user.name);
+        command.env("PATH", PATH).env("HOME", self.stage.join("home")).env("USER", &self.user.name);
         command.env("XDG_RUNTIME_DIR", self.stage.join("run/user"));
         command.uid(self.user.uid.as_raw()).gid(self.user.gid.as_raw()).current_dir("/");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command
+    }
+
+    /// Whether it is podling.
+    pub fn is_ours(&self) -> bool {
+        self.name == OURS
+    }
+
+    /// Of an engine that is ours: its store, `$DATA` and `$RUN`.
+    pub fn store(&self) -> [PathBuf; 2] {
+        [self.stage.join("home/.local/share/podling"), self.stage.join("run/user/podling")]
     }
 
     /// The uid it runs as.

@@ -5,22 +5,29 @@ use std::os::unix::fs::MetadataExt;
 
 use anyhow::Result;
 
+use crate::command::succeed;
 use crate::contender::Engine;
-use crate::succeed;
+use crate::measure::each;
 
-/// Starts a container that idles …
-pub const RUN: [&str; 9] = ["run", "-d", "--name", "idle", "--network", "none", "true", "/bin/sleep", "1000"];
-/// … and removes it.
-pub const REMOVE: [&str; 5] = ["rm", "-f", "-t", "0", "idle"];
+/// Starts a container that idles. Podman's runtimes share a store, so each engine has a name for its own.
+pub fn start(engine: &Engine) -> Result<()> {
+    let words = ["run", "-d", "--name", engine.container, "--network", "none", "true", "/bin/sleep", "1000"];
+    succeed(engine.command(&words))
+}
+
+/// Removes it.
+pub fn remove(engine: &Engine) -> Result<()> {
+    succeed(engine.command(&["rm", "-f", "-t", "0", engine.container]))
+}
 
 /// Starts one idle container with each engine and prints processes, resident and proportional memory. `nobody`: the
 /// user's processes before any engine was called, so that what an engine keeps for all containers is counted, too.
 pub fn report(engines: &[Engine], nobody: &BTreeSet<i32>) -> Result<()> {
     println!("\nidle container (rootless): what stays besides the container's own process");
-    for engine in engines {
+    each(engines.iter().collect(), |engine| {
         // What Podman keeps is Podman's, on whichever runtime; what is there before podling's turn is not podling's.
-        let before = if engine.name == "podling" { processes(engine.user_id()) } else { nobody.clone() };
-        succeed(engine.command(&RUN))?;
+        let before = if engine.is_ours() { processes(engine.user_id()) } else { nobody.clone() };
+        start(engine)?;
         let stayed: Vec<_> =
             processes(engine.user_id()).difference(&before).copied().filter(|pid| name(*pid) != "sleep").collect();
         let sum = |field| stayed.iter().map(|pid| memory(*pid, field)).sum::<u64>();
@@ -33,8 +40,8 @@ pub fn report(engines: &[Engine], nobody: &BTreeSet<i32>) -> Result<()> {
             sum("Rss:"),
             sum("Pss:")
         );
-        succeed(engine.command(&REMOVE))?;
-    }
+        remove(engine)
+    })?;
     Ok(())
 }
 
@@ -54,7 +61,8 @@ pub fn processes(user: u32) -> BTreeSet<i32> {
         .collect()
 }
 
-fn name(pid: i32) -> String {
+/// What a process is called.
+pub fn name(pid: i32) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
 }
 

@@ -1,13 +1,57 @@
 //! Taking turns, medians, ratios.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+
+use crate::skip;
+use crate::stage::PROGRAMS;
 
 /// Something that can be measured beside others.
 pub trait Named {
     /// How a line of the report calls it.
     fn name(&self) -> &str;
+}
+
+impl<T: Named> Named for &T {
+    fn name(&self) -> &str {
+        (*self).name()
+    }
+}
+
+/// Does something with each contender in turn, and returns those with whom it worked. A peer that fails is left out from
+/// then on, and everybody hears of it; ours, the first, must not fail.
+pub fn each<T: Named>(contenders: Vec<T>, mut work: impl FnMut(&mut T) -> Result<()>) -> Result<Vec<T>> {
+    let mut able = Vec::new();
+    for mut contender in contenders {
+        match work(&mut contender) {
+            Ok(()) => able.push(contender),
+            Err(error) if able.is_empty() => return Err(error),
+            Err(error) => skip(contender.name(), &format!("{error:#}")),
+        }
+    }
+    Ok(able)
+}
+
+/// A contender, and how long its rounds took.
+struct Turns<'a, C> {
+    contender: &'a C,
+    times: Vec<Duration>,
+}
+
+impl<C: Named> Named for Turns<'_, C> {
+    fn name(&self) -> &str {
+        self.contender.name()
+    }
+}
+
+impl<C> Turns<'_, C> {
+    fn sorted(&self) -> Vec<f64> {
+        let mut times: Vec<_> = self.times.iter().map(|time| time.as_secs_f64() * 1e3).collect();
+        times.sort_by(f64::total_cmp);
+        times
+    }
 }
 
 /// How much is measured.
@@ -25,8 +69,8 @@ impl Report {
         if self.quick { number.div_ceil(10) } else { number }
     }
 
-    /// The facts that a reader needs to believe a ratio.
-    pub fn machine() {
+    /// The facts that a reader needs to believe a ratio. `programs`: where ours are.
+    pub fn machine(programs: &Path) {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         let model = read("/proc/cpuinfo");
         let model = model.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown");
@@ -41,10 +85,14 @@ impl Report {
             let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
             println!("{}", said.lines().next().unwrap_or("").trim());
         }
+        for name in PROGRAMS {
+            let size = std::fs::metadata(programs.join(name)).map_or(0, |about| about.len());
+            println!("{name}: {} kB", size / 1000);
+        }
     }
 
-    /// Runs each contender in turn, `rounds` times (a tenth with `--quick`), after one unmeasured round, and prints the
-    /// medians. The first contender is the one that the ratios are taken to.
+    /// Runs each contender in turn, `rounds` times (a tenth with `--quick`), after one unmeasured round if there are many,
+    /// and prints the medians. The first contender is the one that the ratios are taken to.
     pub fn compare<C: Named>(
         &self,
         title: &str,
@@ -65,33 +113,27 @@ impl Report {
         mut work: impl FnMut(&C) -> Result<()>,
     ) -> Result<()> {
         let rounds = self.scaled(rounds);
-        let mut times = vec![Vec::new(); contenders.len()];
-        if rounds > 3 {
-            contenders.iter().try_for_each(|contender| prepare(contender).and_then(|()| work(contender)))?;
-        }
-        for _ in 0..rounds {
-            for (contender, times) in contenders.iter().zip(&mut times) {
-                prepare(contender)?;
+        println!("\n{title}");
+        let mut all: Vec<_> = contenders.iter().map(|contender| Turns { contender, times: Vec::new() }).collect();
+        let unmeasured = usize::from(rounds > 3);
+        for round in 0..unmeasured + rounds {
+            all = each(all, |it| {
+                prepare(it.contender)?;
                 let begin = Instant::now();
-                work(contender)?;
-                times.push(begin.elapsed());
-            }
+                work(it.contender)?;
+                if round >= unmeasured {
+                    it.times.push(begin.elapsed());
+                }
+                Ok(())
+            })?;
         }
-        println!(
-            "\n{title}\n  {:<28} {:>10}    {:>10}    {:>6}",
-            format!("{rounds} rounds"),
-            "median",
-            "fastest",
-            "ratio"
-        );
-        for times in &mut times {
-            times.sort_unstable();
-        }
-        let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
-        let ours = milliseconds(times[0][rounds / 2]);
-        for (contender, times) in contenders.iter().zip(&times) {
-            let (median, fastest) = (milliseconds(times[rounds / 2]), milliseconds(times[0]));
-            println!("  {:<28} {median:>10.1} ms {fastest:>10.1} ms {:>6.2}", contender.name(), median / ours);
+        let head = format!("{rounds} round{}", if rounds == 1 { "" } else { "s" });
+        println!("  {head:<28} {:>10}    {:>10}    {:>6}", "median", "fastest", "ratio");
+        let ours = all[0].sorted()[rounds / 2];
+        for it in &all {
+            let times = it.sorted();
+            let (median, fastest) = (times[rounds / 2], times[0]);
+            println!("  {:<28} {median:>10.1} ms {fastest:>10.1} ms {:>6.2}", it.name(), median / ours);
         }
         Ok(())
     }

@@ -6,16 +6,22 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::mount::{MsFlags, mount};
-use nix::unistd::{Uid, User};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid, User, mkdtemp};
 use podling::linux::seccomp;
 
-use crate::{is_installed, succeed};
+use crate::command::succeed;
+use crate::{idle, is_installed};
 
 /// Set in the process that already runs inside the private view.
 const STAGED: &str = "PODLING_BENCH_STAGED";
 /// The ordinary user of the rootless half; made when absent.
 const USER: &str = "podling-bench";
+/// Ours.
+pub const PROGRAMS: [&str; 3] = ["podling", "podling-monitor", "podling-runtime"];
+/// The size of the disk: a file with holes.
+const DISK: u64 = 8 << 30;
 /// What root's own containers keep, as engines give it: CHOWN, DAC_OVERRIDE, FSETID, FOWNER, SETGID, SETUID, SETPCAP,
 /// NET_BIND_SERVICE, SYS_CHROOT, KILL, SETFCAP.
 const CAPABILITIES: u64 = 0x8004_05fb;
@@ -32,10 +38,12 @@ pub struct Stage {
     pub programs: PathBuf,
 }
 
-/// What gives this program a mount namespace with cgroup v2 alone and an openable /dev/net/tun.
-const ENTER: &str = "mount --make-rprivate / && umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && \
+/// Makes a mount namespace with cgroup v2 alone, an openable /dev/net/tun and mounts that are shared, as systemd has them.
+/// The shell stays: it is the first process of a pid namespace, which whatever a contender leaves running ends with, and it
+/// reaps those whose parents are gone.
+const ENTER: &str = "mount --make-rshared / && umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && \
     mkdir -p /dev/net && mount -t tmpfs -o mode=755 tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200 && \
-    exec \"$0\" \"$@\"";
+    \"$0\" \"$@\"; exit $?";
 
 impl Stage {
     /// Re-executes this program in the view that [`ENTER`] makes; then makes user, bundles and copies of our programs.
@@ -43,28 +51,33 @@ impl Stage {
         ensure!(Uid::effective().is_root(), "the benches need root: sudo -E cargo bench");
         if std::env::var_os(STAGED).is_none() {
             let error = Command::new("unshare")
-                .args(["-m", "sh", "-c", ENTER])
+                .args(["--mount", "--pid", "--mount-proc", "--kill-child", "sh", "-c", ENTER])
                 .arg(std::env::current_exe()?)
                 .args(std::env::args_os().skip(1))
                 .env(STAGED, "1")
                 .exec();
             bail!("unshare: {error}");
         }
-        for (program, package) in [("busybox", "busybox-static"), ("newuidmap", "uidmap")] {
+        for (program, package) in
+            [("busybox", "busybox-static"), ("newuidmap", "uidmap"), ("mkfs.ext4", "e2fsprogs"), ("mount", "mount")]
+        {
             ensure!(is_installed(program), "{program} is not installed (Debian's package {package})");
         }
         let user = ordinary_user()?;
-        let dir = PathBuf::from(format!("/var/tmp/podling-bench-{}", std::process::id()));
+        // Our pid is the same in every such namespace, and no name.
+        let dir = mkdtemp("/var/tmp/podling-bench-XXXXXX").context("making a directory in /var/tmp")?;
+        std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o755))?;
         let [plain, filtered, programs] = ["plain", "filtered", "bin"].map(|name| dir.join(name));
         let stage = Self { dir, plain, filtered, user, programs };
         if let Err(error) = stage.build() {
-            stage.leave()?;
+            let _ = stage.leave();
             return Err(error);
         }
         Ok(stage)
     }
 
     fn build(&self) -> Result<()> {
+        self.mount_disk()?;
         let (home, run) = (self.dir.join("home"), self.dir.join("run"));
         for dir in [&home, &run, &self.programs] {
             std::fs::create_dir_all(dir)?;
@@ -73,7 +86,7 @@ impl Stage {
         mount(Some("tmpfs"), &run, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))?;
         let given = std::env::var_os("PODLING_BENCH_PROGRAMS").map(PathBuf::from);
         let built = Path::new(env!("CARGO_BIN_EXE_podling")).parent().context("cargo's folder of programs")?;
-        for name in ["podling", "podling-monitor", "podling-runtime"] {
+        for name in PROGRAMS {
             std::fs::copy(given.as_deref().unwrap_or(built).join(name), self.programs.join(name))?;
         }
         self.bundle(&self.plain, None)?;
@@ -95,6 +108,22 @@ impl Stage {
         std::fs::create_dir(&private)?;
         std::fs::set_permissions(&private, PermissionsExt::from_mode(0o700))?;
         Ok(own(&private)?)
+    }
+
+    /// A new ext4 as systems have it. The machine's own may be tuned in a way that taxes who makes and removes files: without
+    /// a journal ext4 looks at every inode that was freed in the last minute before it takes a new one, and mounted with
+    /// `discard` it then waits for the disk at each directory that is removed.
+    fn mount_disk(&self) -> Result<()> {
+        let disk = self.dir.with_extension("ext4");
+        std::fs::File::create(&disk)?.set_len(DISK)?;
+        let mut mkfs = Command::new("mkfs.ext4");
+        mkfs.args(["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"]).arg(&disk);
+        let mut mount = Command::new("mount");
+        mount.args(["-o", "loop"]).arg(&disk).arg(&self.dir);
+        let mounted = succeed(mkfs).and_then(|()| succeed(mount));
+        // The mount holds it. Without a name it goes with the mount, whatever ends us.
+        std::fs::remove_file(&disk)?;
+        mounted
     }
 
     /// A bundle as podling-runtime's `spec` writes it, which all runtimes can run.
@@ -129,18 +158,17 @@ impl Stage {
         self.dir.join("image.tar")
     }
 
-    /// Ends what the engines left running (Podman's pause process) and removes everything. As root of the whole machine
-    /// also the files of subordinate ids can be removed.
+    /// Ends what the engines left running (Podman's pause process) and removes everything: with the disk all that is on it.
     pub fn leave(&self) -> Result<()> {
-        if let Ok(pid) = std::fs::read_to_string(self.dir.join("run/user/libpod/tmp/pause.pid")) {
-            let pid = nix::unistd::Pid::from_raw(pid.trim().parse()?);
-            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL)?;
+        for pid in idle::processes(self.user.uid.as_raw()) {
+            // Another of them may have ended with the one before.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
-        let run = self.dir.join("run");
-        if run.is_dir() {
-            nix::mount::umount2(&run, nix::mount::MntFlags::MNT_DETACH)?;
+        for mounted in [&self.dir.join("run"), &self.dir] {
+            // They were not mounted yet if the stage could not be built.
+            let _ = umount2(mounted, MntFlags::MNT_DETACH);
         }
-        std::fs::remove_dir_all(&self.dir).with_context(|| format!("removing {}", self.dir.display()))
+        std::fs::remove_dir(&self.dir).with_context(|| format!("removing {}", self.dir.display()))
     }
 }
 
