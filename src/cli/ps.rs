@@ -11,7 +11,7 @@ use crate::cli::filter::{Filters, network};
 use crate::cli::format::{self, Listing, human};
 use crate::cli::{Context, Verb, failure};
 use crate::engine::Engine;
-use crate::engine::container::{Container, ContainerConfig, MountSource, Root, Status};
+use crate::engine::container::{Container, ContainerConfig, MountSource, Root, Started, Status};
 use crate::engine::settings::{PortMapping, Protocol};
 
 /// podling ps
@@ -156,7 +156,7 @@ impl Ps {
     /// A container's fields, as a template names them.
     fn row(&self, engine: &Engine, it: &Container, sized: bool) -> Value {
         let config = &it.config;
-        let status = it.status();
+        let (status, started) = (it.status(), it.started());
         let mut command = config.arguments().join(" ");
         if !self.no_trunc && command.chars().count() > 17 {
             command = command.chars().take(17).collect::<String>() + "...";
@@ -176,13 +176,13 @@ impl Ps {
             "Command": command,
             "Created": ago, "CreatedHuman": ago, "RunningFor": ago,
             "CreatedAt": human::go_time(created),
-            "StartedAt": it.started().and_then(|started| started.at.parse::<Timestamp>().ok()).map_or(0, Timestamp::as_second),
-            "Status": sentence(it, &status),
+            "StartedAt": started.as_ref().and_then(|started| started.at.parse::<Timestamp>().ok()).map_or(0, Timestamp::as_second),
+            "Status": sentence(&status, started.as_ref()),
             "State": status.word(),
             "Exited": matches!(status, Status::Exited(_)),
             "ExitedAt": exited,
             "ExitCode": if let Status::Exited(record) = &status { record.code } else { 0 },
-            "Restarts": it.started().map_or(0, |started| started.restarts),
+            "Restarts": started.map_or(0, |started| started.restarts),
             "Ports": all_ports(config),
             "Names": config.name,
             "Labels": config.labels,
@@ -201,7 +201,7 @@ impl Ps {
 /// A container in `--format json`, as Podman has it.
 fn document(engine: &Engine, it: &Container, sized: bool) -> Value {
     let config = &it.config;
-    let status = it.status();
+    let (status, started) = (it.status(), it.started());
     let second = |text: &str| text.parse::<Timestamp>().map_or(-62_135_596_800, Timestamp::as_second);
     let (exit_code, exited_at) = match &status {
         Status::Exited(record) => (record.code, second(&record.finished)),
@@ -239,22 +239,22 @@ fn document(engine: &Engine, it: &Container, sized: bool) -> Value {
                 "protocol": protocol(it.protocol),
             })).collect()
         },
-        "Restarts": it.started().map_or(0, |started| started.restarts),
+        "Restarts": started.as_ref().map_or(0, |started| started.restarts),
         "Size": if sized { let (own, all) = size(engine, it); json!({"rootFsSize": all, "rwSize": own}) } else { Value::Null },
-        "StartedAt": second(&it.started().map(|started| started.at).unwrap_or_default()),
+        "StartedAt": second(started.as_ref().map_or("", |started| &started.at)),
         "State": status.word(),
-        "Status": sentence(it, &status),
+        "Status": sentence(&status, started.as_ref()),
     })
 }
 
 /// The status as a person reads it: `Up 3 seconds`, `Exited (0) 5 minutes ago`.
-fn sentence(it: &Container, status: &Status) -> String {
+fn sentence(status: &Status, started: Option<&Started>) -> String {
     match status {
         Status::Created => "Created".into(),
         Status::Initialized(_) => "Initialized".into(),
         Status::Paused(_) => "Paused".into(),
         Status::Running(_) => {
-            let started = it.started().and_then(|started| started.at.parse().ok());
+            let started = started.and_then(|started| started.at.parse().ok());
             format!("Up {}", human::duration(started.map_or(0, human::since)))
         }
         Status::Exited(record) => {
@@ -315,8 +315,11 @@ fn protocol(protocol: Protocol) -> &'static str {
     }
 }
 
-/// The number of a namespace.
+/// The number of a namespace of the container's process; 0: there is none.
 fn namespace(pid: i32, kind: &str) -> String {
+    if pid == 0 {
+        return String::new();
+    }
     let link = std::fs::read_link(format!("/proc/{pid}/ns/{kind}"));
     let text = link.map(|link| link.to_string_lossy().into_owned()).unwrap_or_default();
     text.split_once('[').map_or(String::new(), |(_, number)| number.trim_end_matches(']').to_owned())
