@@ -25,8 +25,11 @@ pub fn push(
     let insecure = access.tls_verify.map(|verify| !verify);
     // Never to a mirror: the last endpoint is the registry itself.
     let endpoint = access.registries.endpoints(name, insecure)?.pop().context("no endpoint")?;
-    let sent = Remote::connect(&endpoint, name, access, Purpose::Push)
-        .and_then(|remote| send(&remote, layout, image, name, progress));
+    // The registry may have the layers in a repository that the image was pulled from.
+    let same_registry = |other: &&Reference| other.registry == name.registry && other.repository != name.repository;
+    let elsewhere = image.names.iter().find(same_registry).map(|other| other.repository.as_str());
+    let sent = Remote::connect(&endpoint, name, access, Purpose::Push { taking_from: elsewhere })
+        .and_then(|remote| send(&remote, layout, image, name, elsewhere, progress));
     sent.map_err(|error| hint_login(error, name)).with_context(|| format!("pushing {name}"))
 }
 
@@ -35,11 +38,9 @@ fn send(
     layout: &Layout,
     image: &LoadedImage,
     name: &Reference,
+    elsewhere: Option<&str>,
     progress: &dyn Progress,
 ) -> Result<Digest> {
-    // The registry may have the layers in a repository that the image was pulled from.
-    let same_registry = |other: &&Reference| other.registry == name.registry && other.repository != name.repository;
-    let elsewhere = image.names.iter().find(same_registry).map(|other| other.repository.as_str());
     let mut blobs: Vec<_> = image.manifest.layers().iter().map(|layer| (layer, What::Layer)).collect();
     blobs.dedup_by_key(|(layer, _)| layer.digest().clone());
     blobs.push((image.manifest.config(), What::Config));

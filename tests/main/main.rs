@@ -52,6 +52,7 @@ mod network;
 mod podman;
 mod pulling;
 mod readme;
+mod registries;
 mod security;
 mod stats;
 mod telling;

@@ -226,6 +226,19 @@ pub fn enter_private_mounts() {
     *namespace = Some(fs::File::open("/proc/thread-self/ns/mnt").expect("a thread's own namespace"));
 }
 
+/// What `openssl LINE` answers, in a directory.
+pub fn openssl(directory: &Path, line: &str, input: &[u8]) -> Vec<u8> {
+    let mut command = Command::new("openssl");
+    command.args(line.split(' ')).current_dir(directory);
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.expect("openssl is installed (./test installs what the tests need)");
+    // It need not read: some of its commands do not.
+    let _ = child.stdin.take().expect("asked for a pipe").write_all(input);
+    let output = child.wait_with_output().expect("our own child");
+    assert!(output.status.success(), "openssl {line}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
 /// docker-registry on a free port of the loopback device.
 pub struct Registry {
     /// `127.0.0.1:PORT`
@@ -252,11 +265,7 @@ impl Registry {
         let name = Self::next("tls-registry");
         let certs = setup.dir.join(format!("{name}-certs"));
         make_directory(&certs);
-        let openssl = |line: &str| {
-            let output = Command::new("openssl").args(line.split(' ')).current_dir(&certs).output();
-            let output = output.expect("openssl is installed (./test installs what the tests need)");
-            assert!(output.status.success(), "openssl {line}: {}", String::from_utf8_lossy(&output.stderr));
-        };
+        let openssl = |line: &str| drop(openssl(&certs, line, b""));
         let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
         openssl(&format!("req -x509 {key} -keyout ca.secret -out ca.crt -days 2 -subj /CN=authority"));
         openssl(&format!("req {key} -keyout registry.secret -out registry.request -subj /CN=registry"));
@@ -266,6 +275,23 @@ impl Registry {
         let dir = certs.display();
         let tls = format!(", tls: {{certificate: {dir}/registry.pem, key: {dir}/registry.secret}}");
         (Self::open(setup, &name, &Self::account(setup, &name), &tls), certs)
+    }
+
+    /// A registry that trusts whoever signs tokens with the key `token.secret` in the second value; they get them at `realm`.
+    pub fn with_tokens(setup: &Setup, realm: &str) -> (Self, PathBuf) {
+        let name = Self::next("token-registry");
+        let keys = setup.dir.join(format!("{name}-keys"));
+        make_directory(&keys);
+        openssl(
+            &keys,
+            "req -x509 -newkey rsa:2048 -nodes -keyout token.secret -out token.crt -days 2 -subj /CN=x",
+            b"",
+        );
+        let auth = format!(
+            "auth: {{token: {{realm: '{realm}', service: tests, issuer: tests, rootcertbundle: {}/token.crt}}}}\n",
+            keys.display()
+        );
+        (Self::open(setup, &name, &auth, ""), keys)
     }
 
     fn next(kind: &str) -> String {

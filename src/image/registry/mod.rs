@@ -67,11 +67,25 @@ const TAGS_MAX: usize = 10_000;
 
 /// What we want to do; a registry's tokens are for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+pub enum Purpose<'a> {
     /// Read.
     Pull,
-    /// Write.
-    Push,
+    /// Write; and take blobs from another repository of the registry, if it has an image's.
+    Push { taking_from: Option<&'a str> },
+}
+
+impl Purpose<'_> {
+    /// What a token must be for, as registries write it.
+    fn scopes(self, repository: &str) -> Vec<String> {
+        match self {
+            _ if repository.is_empty() => vec![],
+            Self::Pull => vec![format!("repository:{repository}:pull")],
+            Self::Push { taking_from } => {
+                let own = format!("repository:{repository}:pull,push");
+                [own].into_iter().chain(taking_from.map(|other| format!("repository:{other}:pull"))).collect()
+            }
+        }
+    }
 }
 
 /// A manifest or index as it came, with its type.
@@ -92,7 +106,7 @@ pub struct Remote {
     base: String,
     repository: String,
     credentials: Option<Credentials>,
-    scope: String,
+    scopes: Vec<String>,
     /// Who we are, as the last challenge was answered.
     authorization: Mutex<Option<String>>,
     patience: Patience,
@@ -112,8 +126,6 @@ impl Remote {
             }
             None => auth::find(&endpoint.host, &endpoint.repository, access.authfile.as_deref())?,
         };
-        let actions = if purpose == Purpose::Pull { "pull" } else { "pull,push" };
-        let scope = format!("repository:{}:{actions}", endpoint.repository);
         let verify = !endpoint.insecure;
         let agent = http::agent(&endpoint.host, verify, access.cert_dir.as_deref(), &access.patience)?;
         let mut remote = Self {
@@ -121,7 +133,7 @@ impl Remote {
             base: format!("https://{}", endpoint.host),
             repository: endpoint.repository.clone(),
             credentials,
-            scope,
+            scopes: purpose.scopes(&endpoint.repository),
             authorization: Mutex::new(None),
             patience: access.patience,
         };
@@ -153,8 +165,7 @@ impl Remote {
     }
 
     fn authenticate(&self, challenge: &Challenge) -> Result<()> {
-        let scope = (!self.repository.is_empty()).then_some(self.scope.as_str());
-        let answer = token::answer(&self.agent, &self.base, challenge, self.credentials.as_ref(), scope)?;
+        let answer = token::answer(&self.agent, &self.base, challenge, self.credentials.as_ref(), &self.scopes)?;
         if let Ok(mut authorization) = self.authorization.lock() {
             *authorization = answer;
         }

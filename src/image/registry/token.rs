@@ -63,7 +63,7 @@ pub(super) fn answer(
     base: &str,
     challenge: &Challenge,
     credentials: Option<&Credentials>,
-    scope: Option<&str>,
+    scopes: &[String],
 ) -> Result<Option<String>> {
     match (challenge, credentials) {
         (Challenge::Basic, Some(Credentials::Password { user, password })) => Ok(Some(basic(user, password))),
@@ -75,8 +75,8 @@ pub(super) fn answer(
                 !downgrade || credentials.is_none(),
                 "the registry asks for the password over plain HTTP ({realm})"
             );
-            let scope = scope.or(wanted.as_deref());
-            let token = fetch(agent, realm, service.as_deref(), scope, credentials);
+            let scopes = if scopes.is_empty() { wanted.as_slice() } else { scopes };
+            let token = fetch(agent, realm, service.as_deref(), scopes, credentials);
             token.map(|token| Some(format!("Bearer {token}")))
         }
     }
@@ -90,22 +90,25 @@ fn fetch(
     agent: &Agent,
     realm: &str,
     service: Option<&str>,
-    scope: Option<&str>,
+    scopes: &[String],
     credentials: Option<&Credentials>,
 ) -> Result<String> {
     let mut fields: Vec<(&str, &str)> = Vec::new();
     fields.extend(service.map(|service| ("service", service)));
-    fields.extend(scope.map(|scope| ("scope", scope)));
+    // OAuth's form has one field for all scopes, the older query one for each.
+    let together = scopes.join(" ");
+    let apart = scopes.iter().map(|scope| ("scope", scope.as_str()));
     let response = match credentials {
         Some(Credentials::Identity(token)) => {
+            fields.push(("scope", &together));
             fields.extend([("grant_type", "refresh_token"), ("refresh_token", token), ("client_id", "podling")]);
             agent.post(realm).send_form(fields)
         }
         Some(Credentials::Password { user, password }) => {
-            fields.push(("account", user));
+            fields.extend(apart.chain([("account", user.as_str())]));
             agent.get(realm).query_pairs(fields).header("Authorization", basic(user, password)).call()
         }
-        None => agent.get(realm).query_pairs(fields).call(),
+        None => agent.get(realm).query_pairs(fields.into_iter().chain(apart)).call(),
     };
     let response = response.map_err(explain).with_context(|| format!("asking {realm} for a token"))?;
     match response.status() {

@@ -64,13 +64,21 @@ impl Remote {
     /// Asks where to send a blob; `None` if the registry could take it from another of its repositories.
     fn begin_upload(&self, digest: Digest, elsewhere: Option<&str>) -> Result<Option<String>> {
         let uploads = self.url("blobs/uploads/");
-        let mount = elsewhere.map(|from| format!("{uploads}?mount={digest}&from={from}"));
-        let address = mount.as_deref().unwrap_or(&uploads);
-        let response = self.ask(&Method::POST, address, &[("Content-Length", "0")])?;
-        match response.status() {
-            StatusCode::CREATED if mount.is_some() => return Ok(None),
-            StatusCode::ACCEPTED => {}
-            _ => return Err(refusal(response)),
+        let begin = |address: &str| self.ask(&Method::POST, address, &[("Content-Length", "0")]);
+        let mut response = match elsewhere {
+            Some(from) => begin(&format!("{uploads}?mount={digest}&from={from}"))?,
+            None => begin(&uploads)?,
+        };
+        if elsewhere.is_some() {
+            match response.status() {
+                StatusCode::CREATED => return Ok(None),
+                StatusCode::ACCEPTED => {}
+                // We may not read there, or it is not there any more. To send it is always possible.
+                _ => response = begin(&uploads)?,
+            }
+        }
+        if response.status() != StatusCode::ACCEPTED {
+            return Err(refusal(response));
         }
         let location = response.headers().get("location").and_then(|value| value.to_str().ok());
         let location = location.context("the registry does not say where to send a blob")?;

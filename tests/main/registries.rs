@@ -1,0 +1,102 @@
+//! Registries as their users meet them: tokens, accounts that a helper keeps, formats on request, and what a terminal shows.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+
+use crate::running::until;
+use crate::setup::{self, Registry};
+use crate::world::World;
+
+/// Who signs tokens for [`Registry::with_tokens`]: `podling` with the password `secret` may do everything, but nothing in
+/// repositories below `closed/`.
+fn serve_tokens(listener: &TcpListener, keys: &Path) {
+    for mut stream in listener.incoming().flatten() {
+        let (query, user) = request(&stream);
+        let known = user.as_deref() == Some("podling:secret");
+        let answer = match user {
+            Some(_) if !known => {
+                "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned()
+            }
+            _ => {
+                let body = json!({"token": token(keys, &access(&query, known))}).to_string();
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+            }
+        };
+        let _ = stream.write_all(answer.as_bytes());
+    }
+}
+
+/// A request's query, and the `user:password` that it shows.
+fn request(stream: &TcpStream) -> (String, Option<String>) {
+    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+    let first = lines.next().unwrap_or_default();
+    let query = first.split([' ', '?']).nth(2).unwrap_or_default();
+    let query = query.replace("%3A", ":").replace("%2C", ",").replace("%2F", "/");
+    let basic =
+        |line: String| Some(line.to_lowercase().starts_with("authorization: basic").then(|| line[21..].to_owned()));
+    let shown = lines.take_while(|line| !line.is_empty()).filter_map(basic).flatten().next();
+    let user = shown.and_then(|text| String::from_utf8(STANDARD.decode(text.trim()).ok()?).ok());
+    (query, user)
+}
+
+/// What a token is for, of all that was asked.
+fn access(query: &str, known: bool) -> Vec<Value> {
+    let scopes = query.split('&').filter_map(|field| field.strip_prefix("scope=repository:"));
+    let granted =
+        scopes.filter_map(|scope| scope.split_once(':')).filter(|(name, _)| known && !name.starts_with("closed/"));
+    granted
+        .map(|(name, actions)| json!({"type": "repository", "name": name, "actions": actions.split(',').collect::<Vec<_>>()}))
+        .collect()
+}
+
+/// A JSON Web Token (RFC 7519), signed by openssl.
+fn token(keys: &Path, access: &[Value]) -> String {
+    let certificate = fs::read_to_string(keys.join("token.crt")).expect("made by openssl");
+    let certificate: String = certificate.lines().filter(|line| !line.starts_with('-')).collect();
+    let now = jiff::Timestamp::now().as_second();
+    let head = json!({"typ": "JWT", "alg": "RS256", "x5c": [certificate]});
+    let claims = json!({"iss": "tests", "aud": "tests", "sub": "", "exp": now + 300, "nbf": now - 60, "iat": now,
+                        "jti": now.to_string(), "access": access});
+    let text = [head, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
+    let signature = setup::openssl(keys, "dgst -sha256 -sign token.secret", text.as_bytes());
+    format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// A registry that wants tokens, and is trusted in this world.
+fn registry_with_tokens(world: &World) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback device");
+    let realm = format!("http://{}/token", listener.local_addr().expect("it is bound"));
+    let (registry, keys): (Registry, PathBuf) = Registry::with_tokens(setup::setup(), &realm);
+    std::thread::spawn(move || serve_tokens(&listener, &keys));
+    world.trust_registry(&registry.address);
+    registry.address
+}
+
+both!(a_token_is_asked_for_all_repositories_that_a_push_needs, |world| {
+    let registry = registry_with_tokens(world);
+    let image = world.image("witness");
+    let wrong = world.podling(["login", "-u", "podling", "-p", "guess", &registry]);
+    assert!(wrong.fails(125).contains("invalid username/password"), "{wrong}");
+    world.podling(["login", "-u", "podling", "-p", "secret", &registry]).ok();
+    let name = |repository: &str| format!("{registry}/{repository}");
+    // The name promises a repository from which blobs could be taken. It may not be read, and so they are sent.
+    world.podling(["tag", image, &name("closed/x")]).ok();
+    world.podling(["push", "-q", image, &name("open/one")]).ok();
+    world.podling(["rmi", "-af"]).ok();
+    world.podling(["pull", "-q", &name("open/one")]).ok();
+    // This time it may.
+    world.podling(["push", "-q", &name("open/one"), &name("open/two")]).ok();
+    world.podling(["rmi", "-af"]).ok();
+    assert_eq!(world.podling(["run", "--rm", "-q", "--network=none", &name("open/two"), "exit", "7"]).status, 7);
+    let closed = world.podling(["pull", "-q", &name("closed/x")]);
+    assert!(closed.fails(125).contains("denied (`podling login"), "{closed}");
+    world.podling(["logout", &registry]).ok();
+    world.podling(["pull", "-q", &name("open/one")]).fails(125);
+});
