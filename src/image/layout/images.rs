@@ -237,7 +237,8 @@ fn layers(manifest: &ImageManifest, config: &ImageConfiguration) -> Result<Vec<L
     manifest.layers().iter().zip(&diff_ids).zip(chain_ids(&diff_ids)).map(pair).collect()
 }
 
-fn named(entry: &Descriptor) -> Option<Reference> {
+/// The name of an entry.
+pub(super) fn named(entry: &Descriptor) -> Option<Reference> {
     stored_name(entry.annotations().as_ref()?.get(REF_NAME)?)
 }
 

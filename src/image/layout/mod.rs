@@ -5,16 +5,20 @@
 //! index.json        the images: descriptors of manifests, named by the annotation org.opencontainers.image.ref.name
 //! blobs/sha256/…    manifests, configurations, layers, each under its digest
 //! partial/…         ours: downloads under way or broken off, to be resumed
+//! index.own         ours: index.json as we last wrote it
 //! lock  adding      ours: locks
 //! ```
 //!
 //! Readers take no lock: a blob never changes, and index.json is replaced by rename. Writers of index.json hold `lock`
 //! for a moment. Whoever adds blobs holds `adding` shared until index.json names them, and the garbage collector, which
-//! would see them as garbage, holds it alone; that is the one subtlety.
+//! would see them as garbage, holds it alone.
+//!
+//! The subtlety is that others write here who know none of our locks ([`shared`]).
 
 mod adding;
 mod collect;
 mod images;
+mod shared;
 mod size;
 
 use std::fs::{self, File};
@@ -24,7 +28,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use nix::fcntl::{Flock, FlockArg};
-use oci_spec::image::{Descriptor, ImageIndex, ImageIndexBuilder};
+use oci_spec::image::{Descriptor, ImageIndexBuilder};
 use serde::de::DeserializeOwned;
 
 use super::digest::{Digest, read_at_most};
@@ -63,10 +67,10 @@ impl Layout {
         let _lock = self.lock()?;
         if !self.dir.join("index.json").exists() {
             let empty = ImageIndexBuilder::default().schema_version(2u32).manifests(vec![]).build()?;
-            self.write_index(&empty)?;
+            Staged::new(&self.dir.join("index.json"), &serde_json::to_vec(&empty)?)?.replace()?;
         }
         // Last: its presence says that the rest is there.
-        replace(&self.dir.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)
+        Staged::new(&self.dir.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?.replace()
     }
 
     /// Where it is.
@@ -102,26 +106,16 @@ impl Layout {
         serde_json::from_slice(&bytes).with_context(|| format!("{what} {digest} is not valid"))
     }
 
-    fn index(&self) -> Result<ImageIndex> {
-        let path = self.dir.join("index.json");
-        let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        serde_json::from_slice(&bytes).with_context(|| format!("{} is broken", path.display()))
-    }
-
-    fn write_index(&self, index: &ImageIndex) -> Result<()> {
-        replace(&self.dir.join("index.json"), &serde_json::to_vec(index)?)
-    }
-
-    /// Changes index.json, alone.
+    /// Changes index.json, alone among us.
     fn change<T>(&self, edit: impl FnOnce(&mut Vec<Descriptor>) -> Result<T>) -> Result<T> {
         let _lock = self.lock()?;
-        let mut index = self.index()?;
+        let (mut index, seen) = self.index_and_bytes()?;
         let before = index.manifests().clone();
         let mut after = before.clone();
         let answer = edit(&mut after)?;
         if after != before {
             index.set_manifests(after);
-            self.write_index(&index)?;
+            self.write_index(index, seen)?;
         }
         Ok(answer)
     }
@@ -142,17 +136,32 @@ pub(super) fn lock(path: &Path, how: FlockArg) -> Result<Option<Flock<File>>> {
     }
 }
 
-/// Replaces a file as a whole: readers see the old bytes or the new, and so does the disk after a crash.
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let write = || -> std::io::Result<()> {
+/// A file beside the one that it will replace as a whole: readers see the old bytes or the new, and so does the disk after a
+/// crash.
+struct Staged<'a> {
+    path: &'a Path,
+    temporary: PathBuf,
+}
+
+impl<'a> Staged<'a> {
+    fn new(path: &'a Path, bytes: &[u8]) -> Result<Self> {
         let temporary = path.with_extension(format!("new-{}", std::process::id()));
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_data()?;
-        fs::rename(&temporary, path)?;
-        File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
-    };
-    write().with_context(|| format!("writing {}", path.display()))
+        let write = || -> std::io::Result<()> {
+            let mut file = File::create(&temporary)?;
+            file.write_all(bytes)?;
+            file.sync_data()
+        };
+        write().with_context(|| format!("writing {}", path.display()))?;
+        Ok(Self { path, temporary })
+    }
+
+    fn replace(self) -> Result<()> {
+        let rename = || -> std::io::Result<()> {
+            fs::rename(&self.temporary, self.path)?;
+            File::open(self.path.parent().unwrap_or(Path::new("/")))?.sync_all()
+        };
+        rename().with_context(|| format!("writing {}", self.path.display()))
+    }
 }
 
 #[cfg(test)]

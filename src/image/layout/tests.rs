@@ -156,3 +156,70 @@ fn skopeo_reads_the_store_and_writes_to_it() {
     assert_eq!(image.id, layout.find("busybox").expect("still there").id);
     assert_eq!(image.names.len(), 2);
 }
+
+#[test]
+fn what_others_overwrite_is_not_lost() {
+    let World { layout, base: _base } = world();
+    store(&layout, b"one", &["one"]);
+    let index = layout.dir().join("index.json");
+    let early = fs::read_to_string(&index).expect("read");
+    store(&layout, b"two", &["two"]);
+    store(&layout, b"three", &["three"]);
+    let three = layout.find("three").expect("found");
+    layout.remove(&three).expect("removed");
+    // skopeo read the index before, and writes it now with one name more, which another image of ours has.
+    let mut written: serde_json::Value = serde_json::from_str(&early).expect("json");
+    let mut entry = written["manifests"][0].clone();
+    entry["annotations"][REF_NAME] = "docker.io/library/two:latest".into();
+    written["manifests"].as_array_mut().expect("a list").push(entry);
+    fs::write(&index, written.to_string()).expect("written");
+    let images = layout.images().expect("read");
+    assert_eq!(images.len(), 2, "what we removed stays removed: {images:?}");
+    assert_eq!(names(&layout, "one"), ["docker.io/library/one:latest", "docker.io/library/two:latest"]);
+    assert!(images.iter().any(|image| image.names.is_empty()), "it lost its name, and is here");
+    layout.collect().expect("collected");
+    layout.tag(&layout.find("one").expect("found"), &reference("four")).expect("tagged");
+    assert!(fs::read_to_string(&index).expect("read").contains(&images[1].digest().to_string()), "it is written again");
+}
+
+#[test]
+fn half_an_index_is_waited_for() {
+    let World { layout, base: _base } = world();
+    store(&layout, b"one", &["one"]);
+    let index = layout.dir().join("index.json");
+    let whole = fs::read(&index).expect("read");
+    fs::write(&index, b"").expect("written");
+    let (reading, reads) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            reading.send(()).expect("heard");
+            layout.images().map(|images| images.len())
+        });
+        reads.recv().expect("it reads");
+        fs::write(&index, &whole[..whole.len() / 2]).expect("written");
+        fs::write(&index, &whole).expect("written");
+        assert_eq!(reader.join().expect("no panic").expect("read"), 1);
+    });
+    fs::write(&index, b"{]").expect("written");
+    assert!(layout.images().is_err(), "what is broken is not waited for");
+}
+
+#[test]
+fn what_others_add_while_we_write_is_kept() {
+    let World { layout, base: _base } = world();
+    store(&layout, b"one", &["one"]);
+    let (mut ours, seen) = layout.index_and_bytes().expect("read");
+    let entry = |name: &str| {
+        let mut entry = ours.manifests()[0].clone();
+        entry.set_annotations(Some([(REF_NAME.to_owned(), format!("docker.io/library/{name}:latest"))].into()));
+        entry
+    };
+    let mut theirs = ours.clone();
+    theirs.set_manifests(vec![entry("one"), entry("theirs")]);
+    let manifests = vec![entry("one"), entry("ours")];
+    ours.set_manifests(manifests);
+    fs::write(layout.dir().join("index.json"), serde_json::to_vec(&theirs).expect("json")).expect("written");
+    layout.write_index(ours, seen).expect("written");
+    let expected = ["one", "ours", "theirs"].map(|name| format!("docker.io/library/{name}:latest"));
+    assert_eq!(names(&layout, "one"), expected);
+}
