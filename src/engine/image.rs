@@ -43,6 +43,8 @@ impl Engine {
     /// Finds an image, pulls it if the policy says so, and unpacks what of it is not unpacked yet.
     pub fn resolve(&self, name: &str, request: &PullRequest, progress: &dyn Progress) -> Result<Resolved> {
         let layout = self.layout()?;
+        // An image that is removed in this moment keeps its blobs until its layers are unpacked.
+        let _kept = layout.adding()?;
         let image = self.find_or_pull(&layout, name, request, progress)?;
         let layers = self.layers()?;
         let in_use = layers.ensure(&layout, &image, progress)?;

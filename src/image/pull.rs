@@ -12,7 +12,7 @@ use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest,
 
 use super::digest::Digest;
 use super::layer::in_threads;
-use super::layout::{Adding, Layout, LoadedImage, MANIFEST_MAX, is_index};
+use super::layout::{Adding, Layout, LoadedImage, MANIFEST_MAX, NotFound, is_index};
 use super::platform::Platform;
 use super::progress::{Event, Progress, What};
 use super::reference::Reference;
@@ -122,7 +122,11 @@ fn from_remote(
             .event(Event::Note(&format!("image platform ({own}) does not match the expected platform ({platform})")));
     }
     adding.name(&descriptor, Some(name), index)?;
-    layout.find(&image.id)
+    match layout.find(&image.id) {
+        // Somebody has taken the name away again. What was pulled is here as long as it is held.
+        Err(error) if error.is::<NotFound>() => Ok(LoadedImage { names: vec![name.clone()], ..image }),
+        found => found,
+    }
 }
 
 /// From an index to the manifest for a platform.

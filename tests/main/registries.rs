@@ -100,3 +100,24 @@ both!(a_token_is_asked_for_all_repositories_that_a_push_needs, |world| {
     world.podling(["logout", &registry]).ok();
     world.podling(["pull", "-q", &name("open/one")]).fails(125);
 });
+
+both!(an_image_that_is_removed_while_it_is_unpacked_is_unpacked, |world| {
+    use nix::fcntl::{Flock, FlockArg};
+    use std::os::unix::fs::MetadataExt;
+    let image = world.image("witness");
+    let layers = world.data().join("layers");
+    world.program("mkdir", ["-p", layers.to_str().expect("plain ASCII")]).ok();
+    world.program("touch", [layers.join("lock").to_str().expect("plain ASCII")]).ok();
+    let lock = fs::File::open(layers.join("lock")).expect("just made");
+    let inode = format!(":{} ", lock.metadata().expect("open").ino());
+    let lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, errno)| errno).expect("nobody else's");
+    let run = world.spawn(["run", "--rm", "--network=none", image, "exit", "7"]);
+    until("it waits for the layers", || {
+        let locks = fs::read_to_string("/proc/locks").ok()?;
+        locks.lines().any(|line| line.contains("->") && line.contains(&inode)).then_some(())
+    });
+    world.podling(["rmi", image]).ok();
+    drop(lock);
+    assert_eq!(run.wait().status, 7);
+    assert_eq!(world.podling(["images", "-q"]).ok(), "");
+});
