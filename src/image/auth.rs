@@ -141,23 +141,30 @@ fn parse(entry: &Value) -> Result<Option<Credentials>> {
     Ok(Some(Credentials::Password { user: user.into(), password: password.into() }))
 }
 
-/// Asks `docker-credential-NAME get`: the registry on its standard input, JSON on its output.
-fn from_helper(helper: &str, registry: &str) -> Result<Option<Credentials>> {
-    let program = format!("docker-credential-{helper}");
+/// Has `docker-credential-NAME` do something: `get` and `erase` want the registry on its standard input, `store` JSON.
+/// What it answers; `None`: it has no credentials for that registry.
+fn helper(name: &str, verb: &str, input: &str) -> Result<Option<String>> {
+    let program = format!("docker-credential-{name}");
     let mut command = Command::new(&program);
-    command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.arg(verb).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().with_context(|| format!("running the credential helper {program}"))?;
     if let Some(mut stdin) = child.stdin.take() {
         // It may have answered without reading.
-        let _ = stdin.write_all(registry.as_bytes());
+        let _ = stdin.write_all(input.as_bytes());
     }
     let answer = child.wait_with_output()?;
-    let text = String::from_utf8_lossy(&answer.stdout);
-    if !answer.status.success() {
-        ensure!(text.contains("not found"), "{program}: {}", text.lines().next().unwrap_or("no answer"));
-        return Ok(None);
+    let text = String::from_utf8_lossy(&answer.stdout).into_owned();
+    if answer.status.success() {
+        return Ok(Some(text));
     }
-    let answer: Value = serde_json::from_str(&text).with_context(|| format!("{program} did not answer in JSON"))?;
+    ensure!(text.contains("not found"), "{program} {verb}: {}", text.lines().next().unwrap_or("no answer"));
+    Ok(None)
+}
+
+fn from_helper(name: &str, registry: &str) -> Result<Option<Credentials>> {
+    let Some(text) = helper(name, "get", registry)? else { return Ok(None) };
+    let not_json = || format!("docker-credential-{name} did not answer in JSON");
+    let answer: Value = serde_json::from_str(&text).with_context(not_json)?;
     Ok(match (answer["Username"].as_str(), answer["Secret"].as_str()) {
         (Some("<token>"), Some(token)) => Some(Credentials::Identity(token.into())),
         (Some(user), Some(password)) => Some(Credentials::Password { user: user.into(), password: password.into() }),
@@ -165,10 +172,16 @@ fn from_helper(helper: &str, registry: &str) -> Result<Option<Credentials>> {
     })
 }
 
-/// Writes credentials down, after they have been verified. Returns the file.
+/// Writes credentials down, after they have been verified, or gives them to the helper that keeps this registry's. Returns
+/// the file.
 pub fn store(registry: &str, user: &str, password: &str, explicit: Option<&Path>) -> Result<PathBuf> {
     let path = own_file(explicit);
     let mut file = read(&path)?.unwrap_or_default();
+    if let Some(name) = file.helpers.get(registry) {
+        let secret = serde_json::json!({ "ServerURL": registry, "Username": user, "Secret": password });
+        helper(name, "store", &secret.to_string())?;
+        return Ok(path);
+    }
     let auth = BASE64.encode(format!("{user}:{password}"));
     file.auths.insert(registry.into(), serde_json::json!({ "auth": auth }));
     write(&path, &file)?;
@@ -179,17 +192,25 @@ pub fn store(registry: &str, user: &str, password: &str, explicit: Option<&Path>
 pub fn forget(registry: &str, explicit: Option<&Path>) -> Result<bool> {
     let path = own_file(explicit);
     let mut file = read(&path)?.unwrap_or_default();
-    if file.auths.remove(registry).is_none() {
-        return Ok(false);
+    let helped = match file.helpers.get(registry) {
+        // Most erase what they do not have without a word.
+        Some(name) => from_helper(name, registry)?.is_some() && helper(name, "erase", registry)?.is_some(),
+        None => false,
+    };
+    let written = file.auths.remove(registry).is_some();
+    if written {
+        write(&path, &file)?;
     }
-    write(&path, &file)?;
-    Ok(true)
+    Ok(helped || written)
 }
 
 /// Forgets all credentials in our own file.
 pub fn forget_all(explicit: Option<&Path>) -> Result<()> {
     let path = own_file(explicit);
     if let Some(mut file) = read(&path)? {
+        for (registry, name) in &file.helpers {
+            helper(name, "erase", registry)?;
+        }
         file.auths.clear();
         write(&path, &file)?;
     }

@@ -101,6 +101,45 @@ both!(a_token_is_asked_for_all_repositories_that_a_push_needs, |world| {
     world.podling(["pull", "-q", &name("open/one")]).fails(125);
 });
 
+both!(credentials_that_a_helper_keeps_are_not_written_down, |world| {
+    let registry = Registry::with_password(setup::setup()).address;
+    world.trust_registry(&registry);
+    let script = "#!/bin/sh\nf=$HOME/kept.json\ncase $1 in\nstore) cat >$f ;;\nerase) rm $f ;;\n\
+                  get) cat $f 2>/dev/null || { echo credentials not found in native keychain; exit 1; } ;;\nesac\n";
+    let helper = setup::setup().bin("docker-credential-tests");
+    let new = setup::setup().bin(&format!("docker-credential-{:?}", world.who));
+    fs::write(&new, script).expect("our own directory");
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("our own file");
+    // Root and the user make it at the same time.
+    fs::rename(&new, &helper).expect("the same directory");
+    let authfile = world.file("auth.json", json!({"credHelpers": {&registry: "tests"}}).to_string());
+    let kept = world.dir.join("home/kept.json");
+    let flag = format!("--authfile={}", authfile.display());
+    world.podling(["login", "-u", "podling", "-p", "secret", &flag, &registry]).ok();
+    assert!(fs::read_to_string(&kept).expect("stored").contains(&registry));
+    assert!(!fs::read_to_string(&authfile).expect("there").contains("auths\": {\n"), "nothing but the helper's name");
+    assert_eq!(world.podling(["login", "--get-login", &flag, &registry]).ok(), "podling");
+    let image = world.image("witness");
+    world.podling(["push", "-q", &flag, image, &format!("{registry}/mine")]).ok();
+    world.podling(["logout", &flag, &registry]).ok();
+    assert!(!kept.exists());
+    world.podling(["login", "--get-login", &flag, &registry]).fails(125);
+    world.podling(["logout", &flag, &registry]).fails(125);
+});
+
+both!(who_is_logged_in_is_not_asked_again, |world| {
+    let registry = Registry::with_password(setup::setup()).address;
+    world.trust_registry(&registry);
+    let conf = fs::read_to_string(world.dir.join("registries.conf")).expect("written by the harness");
+    world.file("registries.conf", format!("unqualified-search-registries = [\"{registry}\"]\n{conf}"));
+    world.podling(["login", "-u", "podling", "-p", "secret"]).ok();
+    assert_eq!(world.podling(["login", "--get-login", &registry]).ok(), "podling");
+    let said = world.podling(["login", &registry]);
+    assert!(said.ok().ends_with(&format!("Already logged in to {registry}")), "{said}");
+    world.podling(["logout"]).ok();
+    world.podling(["login", "--get-login"]).fails(125);
+});
+
 both!(an_image_that_is_removed_while_it_is_unpacked_is_unpacked, |world| {
     use nix::fcntl::{Flock, FlockArg};
     use std::os::unix::fs::MetadataExt;

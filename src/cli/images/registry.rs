@@ -12,6 +12,8 @@ use crate::cli::{Context, Verb, failure};
 use crate::engine::events::Type;
 use crate::engine::request::{PullPolicy, PullRequest};
 use crate::image::auth::{self, Credentials};
+use crate::image::reference::DOCKER_IO;
+use crate::image::registries::Registries;
 use crate::image::{Reference, pull, push, registry};
 
 /// podling pull
@@ -137,17 +139,19 @@ pub struct Login {
     registry: Option<String>,
 }
 
-/// A registry, or a namespace in one, as people write it.
-fn host(registry: Option<&str>) -> String {
-    let typed = registry.unwrap_or("docker.io");
+/// A registry, or a namespace in one, as people write it; else the first in which short names are looked for.
+fn host(registry: Option<&str>, registries: &Registries) -> String {
+    let first = registries.search().first().map_or(DOCKER_IO, String::as_str);
+    let typed = registry.unwrap_or(first);
     let bare = typed.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
     bare.to_owned()
 }
 
 impl Verb for Login {
     fn run(self, _: &Context) -> Result<i32> {
-        let key = host(self.registry.as_deref());
         let access = self.connection.access().with_files()?;
+        let key = host(self.registry.as_deref(), &access.registries);
+        let registry = key.split('/').next().unwrap_or_default();
         let authfile = access.authfile.as_deref();
         if self.get_login {
             return match auth::user(&key, authfile)? {
@@ -161,6 +165,16 @@ impl Verb for Login {
         if self.password_stdin && self.username.is_none() {
             return Err(failure::misuse("--password-stdin needs --username", "login"));
         }
+        if self.username.is_none()
+            && self.password.is_none()
+            && let Some(known) = auth::find(&key, "", authfile)?
+        {
+            failure::print(&format!("Authenticating with existing credentials for {key}\n"))?;
+            if registry::verify(registry, known, &access).is_ok() {
+                return failure::print(&format!("Existing credentials are valid. Already logged in to {registry}\n"));
+            }
+            failure::print("Existing credentials are invalid, please enter valid username and password\n")?;
+        }
         let user = match self.username {
             Some(user) => user,
             None => asked("Username: ", Echo::On)?,
@@ -172,7 +186,6 @@ impl Verb for Login {
             }
             None => asked("Password: ", Echo::Off)?,
         };
-        let registry = key.split('/').next().unwrap_or_default();
         let credentials = Credentials::Password { user: user.clone(), password: password.clone() };
         registry::verify(registry, credentials, &access).with_context(|| format!("logging into {key:?}"))?;
         let file = auth::store(&key, &user, &password, authfile)?;
@@ -235,7 +248,7 @@ impl Verb for Logout {
             auth::forget_all(authfile)?;
             return failure::print("Removed login credentials for all registries\n");
         }
-        let key = host(self.registry.as_deref());
+        let key = host(self.registry.as_deref(), &Registries::load()?);
         if !auth::forget(&key, authfile)? {
             bail!("not logged into {key}");
         }
