@@ -13,6 +13,7 @@ use flate2::write::GzEncoder;
 use oci_spec::image::{Descriptor, MediaType};
 use serde_json::{Map, Value, json};
 
+use super::convert::oci_kind;
 use super::digest::{Digest, Hashing};
 use super::layer::{Ids, Source, pack};
 use super::layout::{Adding, LoadedImage};
@@ -196,16 +197,6 @@ pub fn open_directory(path: &Path) -> Result<OwnedFd> {
 /// The time, as images have it.
 pub fn now() -> String {
     jiff::Timestamp::now().to_string()
-}
-
-/// What OCI calls a layer of Docker's.
-fn oci_kind(kind: &MediaType) -> MediaType {
-    match kind.as_ref() {
-        "application/vnd.docker.image.rootfs.diff.tar.gzip" => MediaType::ImageLayerGzip,
-        "application/vnd.docker.image.rootfs.diff.tar.zstd" => MediaType::ImageLayerZstd,
-        "application/vnd.docker.image.rootfs.diff.tar" => MediaType::ImageLayer,
-        _ => kind.clone(),
-    }
 }
 
 fn change(config: &mut Value, instruction: &str) -> Result<()> {

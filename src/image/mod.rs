@@ -13,6 +13,7 @@ pub mod archive;
 #[cfg(feature = "registry")]
 pub mod auth;
 pub mod compose;
+pub mod convert;
 pub mod digest;
 pub mod host_tools;
 pub mod layer;

@@ -1,10 +1,11 @@
 //! Pushing: an image from the layout to a registry, blob for blob as it is stored.
 //!
-//! Nothing is compressed anew, so the image keeps its digests; an image that came from a registry goes to another as the
-//! same image. Layers made here are gzip already.
+//! Nothing is compressed anew unless somebody wishes it ([`Wishes`]), so the image keeps its digests; an image that came
+//! from a registry goes to another as the same image. Layers made here are gzip already.
 
 use anyhow::{Context, Result};
 
+use super::convert::{Shipment, Wishes};
 use super::digest::Digest;
 use super::layer::in_threads;
 use super::layout::{Layout, LoadedImage};
@@ -19,6 +20,7 @@ pub fn push(
     layout: &Layout,
     image: &LoadedImage,
     name: &Reference,
+    wishes: Wishes,
     access: &Access,
     progress: &dyn Progress,
 ) -> Result<Digest> {
@@ -28,28 +30,38 @@ pub fn push(
     // The registry may have the layers in a repository that the image was pulled from.
     let same_registry = |other: &&Reference| other.registry == name.registry && other.repository != name.repository;
     let elsewhere = image.names.iter().find(same_registry).map(|other| other.repository.as_str());
-    let sent = Remote::connect(&endpoint, name, access, Purpose::Push { taking_from: elsewhere })
-        .and_then(|remote| send(&remote, layout, image, name, elsewhere, progress));
+    let sent = Remote::connect(&endpoint, name, access, Purpose::Push { taking_from: elsewhere }).and_then(|remote| {
+        // Nobody collects meanwhile what is not an image's here.
+        let adding = layout.adding()?;
+        let shipment = if wishes == Wishes::default() {
+            Shipment::of(&adding, image)?
+        } else {
+            Shipment::wanted(&adding, image, wishes)?
+        };
+        send(&remote, layout, &shipment, name, elsewhere, progress)
+    });
+    if wishes != Wishes::default() {
+        layout.collect()?;
+    }
     sent.map_err(|error| hint_login(error, name)).with_context(|| format!("pushing {name}"))
 }
 
 fn send(
     remote: &Remote,
     layout: &Layout,
-    image: &LoadedImage,
+    shipment: &Shipment,
     name: &Reference,
     elsewhere: Option<&str>,
     progress: &dyn Progress,
 ) -> Result<Digest> {
-    let mut blobs: Vec<_> = image.manifest.layers().iter().map(|layer| (layer, What::Layer)).collect();
+    let mut blobs: Vec<_> = shipment.layers.iter().map(|layer| (layer, What::Layer)).collect();
     blobs.dedup_by_key(|(layer, _)| layer.digest().clone());
-    blobs.push((image.manifest.config(), What::Config));
+    blobs.push((&shipment.config, What::Config));
     in_threads(TRANSFERS.min(blobs.len()), &blobs, |(blob, what)| {
         let mut file = layout.open_blob(Digest::try_from(blob.digest())?)?;
         remote.send(blob, *what, &mut file, elsewhere, progress)
     })?;
     progress.event(Event::Writing);
-    let bytes = layout.read_blob(image.digest())?;
-    remote.put_manifest(&name.version(), &bytes, image.descriptor.media_type())?;
-    Ok(image.digest())
+    remote.put_manifest(&name.version(), &shipment.manifest, &shipment.kind)?;
+    Ok(Digest::of(&shipment.manifest))
 }

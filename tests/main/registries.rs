@@ -140,6 +140,40 @@ both!(who_is_logged_in_is_not_asked_again, |world| {
     world.podling(["login", "--get-login"]).fails(125);
 });
 
+both!(a_push_converts_on_request, |world| {
+    let registry = world.registry();
+    let image = world.image("witness");
+    let id = world.podling(["images", "-q", "--no-trunc"]).ok().to_owned();
+    let raw = |name: &str| -> Value {
+        let text = world.program("skopeo", ["inspect", "--raw", "--tls-verify=false", &format!("docker://{name}")]);
+        serde_json::from_str(text.ok()).expect("a manifest")
+    };
+    for (flags, manifest, layer) in [
+        (&["--compression-format=zstd"][..], "oci.image.manifest.v1+json", "oci.image.layer.v1.tar+zstd"),
+        (&["--format=v2s2"], "docker.distribution.manifest.v2+json", "docker.image.rootfs.diff.tar.gzip"),
+        (&["--format=oci"], "oci.image.manifest.v1+json", "oci.image.layer.v1.tar+gzip"),
+    ] {
+        let name = format!("{registry}/converted-for-{:?}:{}", world.who, layer.replace('+', "-")).to_lowercase();
+        let file = world.directory("digests").join("digest");
+        let digest = format!("--digestfile={}", file.display());
+        world.podling([&["push", "-q", &digest], flags, &[image, &name]].concat()).ok();
+        let pushed = raw(&name);
+        assert_eq!(pushed["mediaType"], format!("application/vnd.{manifest}"), "{flags:?}");
+        assert_eq!(pushed["layers"][0]["mediaType"], format!("application/vnd.{layer}"), "{flags:?}");
+        world.podling(["rmi", "-af"]).ok();
+        assert_eq!(format!("sha256:{}", world.podling(["pull", "-q", &name]).ok()), id, "{flags:?}");
+        let said = world.podling(["image", "inspect", "--format={{.Digest}}", &name]);
+        assert_eq!(said.ok(), fs::read_to_string(&file).expect("written"), "{flags:?}");
+        assert_eq!(world.podling(["run", "--rm", "--network=none", &name, "exit", "7"]).status, 7, "{flags:?}");
+        world.podling(["tag", &name, image]).ok();
+    }
+    let target = format!("{registry}/refused");
+    let said = world.podling(["push", "--format=v2s2", "--compression-format=zstd", image, &target]);
+    assert!(said.fails(125).contains("knows no zstd"), "{said}");
+    let said = world.podling(["push", "--format=bogus", image, &target]);
+    assert!(said.fails(125).contains("expected oci or v2s2"), "{said}");
+});
+
 both!(an_image_that_is_removed_while_it_is_unpacked_is_unpacked, |world| {
     use nix::fcntl::{Flock, FlockArg};
     use std::os::unix::fs::MetadataExt;

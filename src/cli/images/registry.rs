@@ -12,6 +12,8 @@ use crate::cli::{Context, Verb, failure};
 use crate::engine::events::Type;
 use crate::engine::request::{PullPolicy, PullRequest};
 use crate::image::auth::{self, Credentials};
+use crate::image::convert::{Format, Wishes};
+use crate::image::layer::Compression;
 use crate::image::reference::DOCKER_IO;
 use crate::image::registries::Registries;
 use crate::image::{Reference, pull, push, registry};
@@ -80,14 +82,35 @@ pub struct Push {
     disable_content_trust: bool,
     #[arg(long, hide = true)]
     remove_signatures: bool,
-    #[arg(long, short, hide = true)]
-    format: Option<String>,
+    /// Whose words the manifest is in: oci, or v2s2 for Docker's (as the image is)
+    #[arg(long, short, value_name = "FORMAT", value_parser = manifest_format)]
+    format: Option<Format>,
+    /// Compress layers that are not so compressed: gzip, zstd
+    #[arg(long, value_name = "FORMAT", value_parser = compression)]
+    compression_format: Option<Compression>,
     /// Image, by name or by the beginning of its id
     #[arg(value_name = "IMAGE")]
     image: String,
     /// Where to, if not to the image's own name
     #[arg(value_name = "DESTINATION")]
     destination: Option<String>,
+}
+
+fn manifest_format(text: &str) -> Result<Format, String> {
+    match text {
+        "oci" => Ok(Format::Oci),
+        "v2s2" | "docker" => Ok(Format::Docker),
+        "v2s1" => Err("nobody reads Docker's old schema 1 any more; there are oci and v2s2".into()),
+        _ => Err("expected oci or v2s2".into()),
+    }
+}
+
+fn compression(text: &str) -> Result<Compression, String> {
+    match text {
+        "gzip" => Ok(Compression::Gzip),
+        "zstd" => Ok(Compression::Zstd),
+        _ => Err("expected gzip or zstd".into()),
+    }
 }
 
 impl Verb for Push {
@@ -104,7 +127,9 @@ impl Verb for Push {
                 }
             },
         };
-        let digest = push::push(&layout, &image, &name, &self.reach.access().with_files()?, &Watch::new(self.quiet))?;
+        let wishes = Wishes { format: self.format, compression: self.compression_format };
+        let (access, watch) = (self.reach.access().with_files()?, Watch::new(self.quiet));
+        let digest = push::push(&layout, &image, &name, wishes, &access, &watch)?;
         engine.record_other(Type::Image, "push", &image.id, &name.to_string());
         if let Some(file) = &self.digestfile {
             std::fs::write(file, digest.to_string()).with_context(|| format!("writing {}", file.display()))?;
