@@ -17,7 +17,7 @@ pub enum Event<'a> {
     /// The connection broke; what has arrived is kept.
     Retrying { blob: Digest, why: &'a str },
     /// It is complete and its digest is right.
-    Done { blob: Digest },
+    Done { blob: Digest, what: What },
     /// It need not be transferred: the receiving side has it.
     Exists { blob: Digest, what: What },
     /// A layer is being unpacked; ended by [`Event::Unpacked`].

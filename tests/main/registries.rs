@@ -174,6 +174,15 @@ both!(a_push_converts_on_request, |world| {
     assert!(said.fails(125).contains("expected oci or v2s2"), "{said}");
 });
 
+both!(a_terminal_shows_what_is_done_above_what_moves, |world| {
+    let name = format!("{}/layers", world.registry());
+    let said = world.spawn_on_terminal(["pull", &name]).wait();
+    let text = said.ok();
+    let at = |what: &str| text.rfind(what).unwrap_or_else(|| panic!("no {what:?} in {said}"));
+    assert!(text.matches(" done").count() >= 4, "three layers and the configuration: {said}");
+    assert!(at(" done") < at("Writing manifest to image destination"), "{said}");
+});
+
 both!(an_image_that_is_removed_while_it_is_unpacked_is_unpacked, |world| {
     use nix::fcntl::{Flock, FlockArg};
     use std::os::unix::fs::MetadataExt;

@@ -52,7 +52,7 @@ impl Remote {
             }
         }
         partial.finish()?;
-        progress.event(Event::Done { blob: digest });
+        progress.event(Event::Done { blob: digest, what });
         Ok(())
     }
 

@@ -57,7 +57,7 @@ impl Remote {
             std::thread::sleep(self.patience.pause_before(number, asked));
             number += 1;
         }
-        progress.event(Event::Done { blob: digest });
+        progress.event(Event::Done { blob: digest, what });
         Ok(())
     }
 
