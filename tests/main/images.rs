@@ -212,6 +212,14 @@ pub fn stock(name: &str) -> Layout {
             let upper = Layer::new().file("top", 0o600, "upper\n").link("link", "top");
             Layout::new(vec![lower, middle, upper], &witness)
         }
+        // Layers with no entry for directories in which they change something.
+        "implied" => {
+            let lower = busybox_layer().dir("sticky", 0o1777).dir("private", 0o700).dir("gone", 0o700);
+            let middle = Layer::new().file("sticky/new", 0o644, "").file("private/sub/new", 0o644, "");
+            let middle = middle.file(".wh.gone", 0o644, "");
+            let upper = Layer::new().file("gone/back", 0o644, "").file("private/more", 0o644, "");
+            Layout::new(vec![lower, middle, upper], &json!({"Cmd": ["sh"], "Env": [path]}))
+        }
         // Files of several owners, in two layers; what a change of owners must not lose.
         "owners" => {
             let witness = fs::read(witness_program()).expect("it was compiled");

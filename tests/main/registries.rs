@@ -203,3 +203,10 @@ both!(an_image_that_is_removed_while_it_is_unpacked_is_unpacked, |world| {
     assert_eq!(run.wait().status, 7);
     assert_eq!(world.podling(["images", "-q"]).ok(), "");
 });
+
+both!(a_directory_without_an_entry_is_what_it_is_below, |world| {
+    let image = world.image("implied");
+    let stat = ["stat", "-c", "%a", "/sticky", "/private", "/private/sub", "/gone"];
+    let said = world.podling([&["run", "--rm", "--network=none", image], &stat[..]].concat());
+    assert_eq!(said.ok().replace('\n', " "), "1777 700 755 755");
+});

@@ -33,7 +33,7 @@ impl Compression {
             // The second is a "skippable frame", with which a stream may begin as well.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
             [b'B', b'Z', b'h', ..] => bail!("bzip2 compression is not supported; recompress it with gzip or zstd"),
-            [0xfd, b'7', b'z', b'X', b'Z', 0] => {
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
                 bail!("xz compression is not supported; recompress it with gzip or zstd")
             }
             _ => Self::None,

@@ -1,8 +1,8 @@
 //! Layers on disk: `layers/<chain id>/`, each unpacked once and then only read, shared by all containers.
 //!
 //! A layer is unpacked in `tmp-<chain id>`, under a lock on that very directory, and renamed when its digest is right: a
-//! name without `tmp-` is always a whole layer. Several layers are unpacked at once, since a layer is only a difference
-//! and needs nothing from those below it.
+//! name without `tmp-` is always a whole layer. Several layers are unpacked at once, since a layer is only a difference; the
+//! little that some need from those below they look up at their end ([`below`]).
 //!
 //! After a power cut a layer's name may be on the disk and the bytes of its files not. Waiting for the disk would double
 //! the time of a pull, so a new layer is *doubted*: a file `new-<chain id>` beside it tells the boot that it was unpacked
@@ -15,6 +15,7 @@
 //! The subtlety is removal. A container that is just being created has been given directories but is not yet known to
 //! whoever looks for unused ones; so [`InUse`] holds a shared lock until the container's own file names them.
 
+mod below;
 mod compression;
 mod ids;
 mod pack;
@@ -50,7 +51,7 @@ pub use shift::Data;
 use shift::{Original, shift};
 pub use tar::{Entry, Kind, Reader};
 pub use tree::{names, remove_all};
-pub use unpack::{OPAQUE, Unpacked, unpack};
+pub use unpack::{Below, OPAQUE, Unpacked, unpack};
 pub use write::Writer;
 
 const TEMPORARY: &str = "tmp-";
@@ -152,21 +153,41 @@ impl Layers {
     /// Makes sure that all layers of an image are unpacked. Runs in the user namespace whose ids the files shall have.
     pub fn ensure(&self, layout: &Layout, image: &LoadedImage, progress: &dyn Progress) -> Result<InUse> {
         let in_use = self.hold(image.layers.iter().rev().map(|layer| layer.chain_id))?;
-        let missing: Vec<&LoadedLayer> = image.layers.iter().filter(|layer| !self.has(layer.chain_id)).collect();
+        // Each with all below it.
+        let stacks = (1..=image.layers.len()).map(|height| &image.layers[..height]);
+        let missing: Vec<&[LoadedLayer]> = stacks.filter(|stack| !self.has(top(stack).chain_id)).collect();
         if missing.is_empty() {
             self.settle(&in_use.chain_ids).context("writing layers to the disk")?;
             return Ok(in_use);
         }
         let ids = Ids::of_this_process()?;
-        in_parallel(&missing, |layer| {
-            progress.event(Event::Unpacking { blob: layer.blob });
-            let blob = layout.open_blob(layer.blob)?;
-            self.unpack(blob, layer.diff_id, layer.chain_id, &ids)
-                .with_context(|| format!("layer {}", short(layer.blob)))?;
-            progress.event(Event::Unpacked { blob: layer.blob });
+        in_parallel(&missing, |stack| {
+            let blob = top(stack).blob;
+            progress.event(Event::Unpacking { blob });
+            self.unpack_top(layout, stack, &ids)?;
+            progress.event(Event::Unpacked { blob });
             Ok(())
         })?;
         Ok(in_use)
+    }
+
+    /// Unpacks the topmost layer of a stack, and of those below what it takes. Whoever waits here for another thread or
+    /// process waits for a lower layer than its own, so somebody always goes on.
+    fn unpack_top(&self, layout: &Layout, stack: &[LoadedLayer], ids: &Ids) -> Result<()> {
+        let layer = top(stack);
+        let below = || {
+            let lower = &stack[..stack.len() - 1];
+            for height in 1..=lower.len() {
+                self.unpack_top(layout, &lower[..height], ids)?;
+            }
+            lower.iter().rev().map(|layer| Ok(File::open(self.path(layer.chain_id))?.into())).collect()
+        };
+        if self.has(layer.chain_id) {
+            return Ok(());
+        }
+        let blob = layout.open_blob(layer.blob)?;
+        self.unpack(blob, layer.diff_id, layer.chain_id, ids, &below)
+            .with_context(|| format!("layer {}", short(layer.blob)))
     }
 
     /// Makes sure that this directory has these layers of `originals` with the owners that they have outside `ids`: with
@@ -218,9 +239,9 @@ impl Layers {
     }
 
     /// Unpacks one layer, unless it is there (perhaps since a moment ago, by another process, for which this waits).
-    pub fn unpack(&self, blob: File, diff_id: Digest, chain_id: Digest, ids: &Ids) -> Result<()> {
+    pub fn unpack(&self, blob: File, diff_id: Digest, chain_id: Digest, ids: &Ids, below: Below) -> Result<()> {
         let unpacked = self.make(chain_id, |directory| {
-            let unpacked = unpack(blob, directory, ids)?;
+            let unpacked = unpack(blob, directory, ids, below)?;
             if unpacked.diff_id != diff_id {
                 bail!("its unpacked digest is {}, but the image says {diff_id}", unpacked.diff_id);
             }
@@ -331,6 +352,11 @@ impl Layers {
         }
         Ok(removed)
     }
+}
+
+/// The topmost layer of a stack.
+fn top(stack: &[LoadedLayer]) -> &LoadedLayer {
+    stack.last().expect("a stack has a layer")
 }
 
 /// What the kernel calls the time since it started.

@@ -17,6 +17,12 @@ fn all() -> Ids {
     Ids { uids: map.clone(), gids: map }
 }
 
+/// No layer is below.
+#[allow(clippy::unnecessary_wraps)] // the type of a function that may fail
+fn nothing() -> Result<Vec<std::os::fd::OwnedFd>> {
+    Ok(vec![])
+}
+
 struct World {
     _base: tempfile::TempDir,
     outside: PathBuf,
@@ -34,7 +40,7 @@ fn world() -> World {
 
 impl World {
     fn unpack(&self, bytes: &[u8]) -> Result<Unpacked> {
-        unpack(bytes, File::open(&self.root)?.into(), &all())
+        unpack(bytes, File::open(&self.root)?.into(), &all(), &nothing)
     }
 
     fn unpack_tar(&self, tar: &Tar) -> Result<Unpacked> {
@@ -252,12 +258,13 @@ fn what_is_no_layer_is_refused_in_one_line() {
     cut.file("a", &[7; 5000]);
     let mut huge = Tar::default();
     huge.add(b'x', "h", "", b"").0[124..136].copy_from_slice(b"77777777777\0");
-    let cases: [(&str, Vec<u8>); 5] = [
+    let cases: [(&str, Vec<u8>); 6] = [
         ("this is not a tar archive", b"<html>404</html>".repeat(100)),
         ("ends in the middle of a header", b"short".to_vec()),
         ("ends in the middle of a file", cut.0[..2000].to_vec()),
         ("this is not a tar archive", huge.0.clone()),
         ("decompressing", [&[0x1f, 0x8b, 8, 0], &[0xff; 600][..]].concat()),
+        ("xz compression is not supported", b"\xfd7zXZ\0\0\x04".repeat(100)),
     ];
     for (message, bytes) in cases {
         let error = world().unpack(&bytes).expect_err(message);
@@ -288,7 +295,8 @@ fn an_id_outside_the_map_is_refused_before_its_file_is_made() {
     let ids = Ids { uids: map.clone(), gids: map };
     let mut tar = Tar::default();
     tar.add_as(b'0', "a", "", b"", 0o644, 70_000).add_as(b'0', "home/big", "", b"", 0o644, 90_000).file("c", b"");
-    let error = unpack(&tar.bytes()[..], File::open(&world.root).expect("open").into(), &ids).expect_err("refused");
+    let error =
+        unpack(&tar.bytes()[..], File::open(&world.root).expect("open").into(), &ids, &nothing).expect_err("refused");
     let text = format!("{error:#}");
     assert!(text.starts_with("/home/big belongs to user 90000, but this user namespace has only user ids 0-65536;"));
     assert!(text.contains("/etc/subuid") && text.contains("90001"), "{text}");
@@ -304,7 +312,7 @@ fn a_layer_with_another_digest_never_gets_a_name() {
     let blob = world.outside.join("blob");
     fs::write(&blob, tar.bytes()).expect("written");
     let (right, wrong) = (Digest::of(&tar.bytes()), Digest::of(b"other"));
-    let unpack = |id| layers.unpack(File::open(&blob).expect("open"), id, id, &all());
+    let unpack = |id| layers.unpack(File::open(&blob).expect("open"), id, id, &all(), &nothing);
     let error = format!("{:#}", unpack(wrong).expect_err("refused"));
     assert!(error.contains("its unpacked digest is"), "{error}");
     unpack(right).expect("unpacks");
@@ -329,7 +337,7 @@ fn a_layer_of_another_boot_that_never_settled_is_unpacked_anew() {
     tar.file("a", b"whole");
     let (blob, id) = (world.outside.join("blob"), Digest::of(&tar.bytes()));
     fs::write(&blob, tar.bytes()).expect("written");
-    let unpack = || layers.unpack(File::open(&blob).expect("open"), id, id, &all()).expect("unpacks");
+    let unpack = || layers.unpack(File::open(&blob).expect("open"), id, id, &all(), &nothing).expect("unpacks");
     unpack();
     assert!(layers.has(id), "this boot vouches for it");
     // What a power cut leaves: names without bytes.
@@ -358,7 +366,7 @@ fn ten_threads_that_want_one_layer_unpack_it_once() {
     let id = Digest::of(&tar.bytes());
     let blob = world.outside.join("blob");
     fs::write(&blob, tar.bytes()).expect("written");
-    in_threads(10, &[(); 10], |()| layers.unpack(File::open(&blob)?, id, id, &all())).expect("all succeed");
+    in_threads(10, &[(); 10], |()| layers.unpack(File::open(&blob)?, id, id, &all(), &nothing)).expect("all succeed");
     assert_eq!(fs::read_dir(layers.path(id)).expect("read").count(), 50);
     assert_eq!(fs::metadata(layers.path(id)).expect("there").permissions().mode() & 0o7777, 0o755);
 }
@@ -377,7 +385,7 @@ fn what_is_packed_unpacks_to_the_same() {
     let packed = pack(open(&world.root), Source::Upper, &[], None, Vec::new()).expect("packs");
     let again = world.outside.join("again");
     fs::create_dir(&again).expect("made");
-    unpack(&packed[..], open(&again), &all()).expect("unpacks");
+    unpack(&packed[..], open(&again), &all(), &nothing).expect("unpacks");
     assert!(pack(open(&again), Source::Upper, &[], None, Vec::new()).expect("packs") == packed);
     for (name, data) in [("etc/.wh.passwd", ""), ("var/.wh..wh..opq", ""), (long.as_str(), "pax")] {
         let mut reader = tar::Reader::new(&packed[..]);

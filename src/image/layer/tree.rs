@@ -8,6 +8,7 @@
 //! Entries come directory by directory, so the last parent is kept open: most entries cost no resolution at all. It must
 //! be forgotten whenever a directory is removed.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -26,6 +27,8 @@ const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::
 pub struct Tree {
     root: OwnedFd,
     last: Option<(PathBuf, OwnedFd)>,
+    /// Directories that were made because something is in them, and that the archive has no entry for so far.
+    pub implied: BTreeSet<PathBuf>,
 }
 
 /// Where a thing is to be made: a directory held open, and a bare name in it.
@@ -39,7 +42,7 @@ pub struct Place<'a> {
 impl Tree {
     /// A tree in an open directory.
     pub fn new(root: OwnedFd) -> Self {
-        Self { root, last: None }
+        Self { root, last: None, implied: BTreeSet::new() }
     }
 
     /// The directory itself.
@@ -52,14 +55,15 @@ impl Tree {
         let name = path.file_name().context("the root has no parent")?;
         let parent = path.parent().unwrap_or(Path::new(""));
         if self.last.as_ref().is_none_or(|(known, _)| known != parent) {
-            self.last = Some((parent.to_owned(), self.directory(parent)?));
+            let directory = self.directory(parent)?;
+            self.last = Some((parent.to_owned(), directory));
         }
         let (_, fd) = self.last.as_ref().context("was set above")?;
         Ok(Place { parent: fd.as_fd(), name })
     }
 
     /// Opens a directory of the tree; missing ones are made, as root's with mode 0755.
-    fn directory(&self, path: &Path) -> Result<OwnedFd> {
+    fn directory(&mut self, path: &Path) -> Result<OwnedFd> {
         match self.open(path, DIRECTORY) {
             Err(Errno::ENOENT) => {}
             other => return Ok(other?),
@@ -68,7 +72,8 @@ impl Tree {
         for component in path.components() {
             let parent = self.open(&so_far, DIRECTORY)?;
             match mkdirat(&parent, component.as_os_str(), Mode::from_bits_truncate(0o755)) {
-                Ok(()) | Err(Errno::EEXIST) => {}
+                Ok(()) => drop(self.implied.insert(so_far.join(component))),
+                Err(Errno::EEXIST) => {}
                 Err(errno) => return Err(errno.into()),
             }
             so_far.push(component);

@@ -10,6 +10,9 @@
 //! and the same directories serve every user. An image's own `user.overlay.*` attributes are dropped: they would be
 //! orders to the kernel (redirects, for one).
 //!
+//! Some layers have no entry for a directory in which they change something. It is made all the same, and overlay would show
+//! it as it was made, with owner and mode of the layer above; so it gets those that it has below ([`Below`]).
+//!
 //! Owners are checked as entries come, before the entry is made. The first that the id map lacks ends the unpacking; the
 //! rest of the layer is only read, to name the largest id in the error.
 
@@ -28,6 +31,7 @@ use nix::sys::stat::{Mode, SFlag, UtimensatFlags, fchmod, futimens, makedev, mkd
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, fchownat, linkat, mkfifoat, symlinkat};
 
+use super::below::look_up;
 use super::compression::decompress_beside;
 use super::ids::Ids;
 use super::tar::{Entry, Kind, Reader};
@@ -57,9 +61,12 @@ pub struct Unpacked {
     pub devices_left_out: u64,
 }
 
+/// Opens the layers below, the topmost first; they are unpacked by then.
+pub type Below<'a> = &'a dyn Fn() -> Result<Vec<OwnedFd>>;
+
 /// Unpacks the layer that `input` holds into an empty directory. The caller compares the digest, and throws the directory
 /// away if it is wrong.
-pub fn unpack(input: impl Read + Send, directory: OwnedFd, ids: &Ids) -> Result<Unpacked> {
+pub fn unpack(input: impl Read + Send, directory: OwnedFd, ids: &Ids, below: Below) -> Result<Unpacked> {
     decompress_beside(input, |chunks| {
         let mut reader = Reader::new(Hashing::new(chunks));
         let mut unpacking = Unpacking::new(Tree::new(directory))?;
@@ -70,6 +77,7 @@ pub fn unpack(input: impl Read + Send, directory: OwnedFd, ids: &Ids) -> Result<
             let name = || format!("unpacking {}", entry.path.display());
             unpacking.entry(&mut reader, &entry).with_context(name)?;
         }
+        unpacking.imply(below)?;
         unpacking.finish()?;
         let (diff_id, _, _) = reader.drain()?.finish();
         Ok(Unpacked { diff_id, size: unpacking.size, devices_left_out: unpacking.devices_left_out })
@@ -235,6 +243,7 @@ impl Unpacking {
         if !entry.xattrs.is_empty() {
             set_xattrs(self.tree.open_directory(&path)?.as_fd(), entry)?;
         }
+        self.tree.implied.remove(&path);
         self.names += path.as_os_str().len() as u64;
         ensure!(self.names <= NAMES_MAX, "the layer's directories have more than {NAMES_MAX} bytes of names");
         self.directories.insert(path, (entry.mode, entry.mtime));
@@ -313,6 +322,26 @@ impl Unpacking {
         }
         let time = time(entry);
         Ok(utimensat(place.parent, place.name, &time, &time, UtimensatFlags::NoFollowSymlink)?)
+    }
+
+    /// Gives directories that the archive has no entry for what they have below.
+    fn imply(&mut self, below: Below) -> Result<()> {
+        let implied = std::mem::take(&mut self.tree.implied);
+        if implied.is_empty() {
+            return Ok(());
+        }
+        let below: Vec<Tree> = below()?.into_iter().map(Tree::new).collect();
+        for path in implied {
+            let directory = match self.tree.open_directory(&path) {
+                Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
+                other => other.with_context(|| format!("unpacking {}", path.display()))?,
+            };
+            if let Some(stat) = look_up(&path, &below)? {
+                fchown(&directory, Some(stat.st_uid.into()), Some(stat.st_gid.into()))?;
+                self.directories.insert(path, (stat.st_mode, (stat.st_mtime, stat.st_mtime_nsec)));
+            }
+        }
+        Ok(())
     }
 
     /// Modes and times of directories, the deepest first. One that gave way to something else has none.
