@@ -7,13 +7,16 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::io::{BufRead, IsTerminal};
 use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 
+use anyhow::{Result, ensure};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::cli::failure::lively;
 use crate::cli::format::human;
+use crate::image::Reference;
 use crate::image::digest::Digest;
 use crate::image::progress::{Event, Progress, What};
 use crate::sys;
@@ -171,6 +174,34 @@ impl Progress for Watch {
             Event::Unpacked { blob } => drop(self.end(blob)),
             Event::Writing => self.say("Writing manifest to image destination"),
             Event::Note(text) => self.say(text),
+        }
+    }
+
+    fn choose(&self, typed: &str, names: &[Reference]) -> Result<Option<usize>> {
+        choose(typed, names)
+    }
+}
+
+/// Asks on the terminal which name is meant; an empty answer means the first.
+fn choose(typed: &str, names: &[Reference]) -> Result<Option<usize>> {
+    let (input, error) = (std::io::stdin(), std::io::stderr());
+    if !input.is_terminal() || !error.is_terminal() {
+        return Ok(None);
+    }
+    eprintln!("The short name {typed:?} may be any of these:");
+    for (at, name) in names.iter().enumerate() {
+        eprintln!("  {}  {name}", at + 1);
+    }
+    loop {
+        eprint!("Which? [1] ");
+        let mut line = String::new();
+        ensure!(input.lock().read_line(&mut line)? > 0, "nobody said which image {typed:?} is");
+        match line.trim() {
+            "" => return Ok(Some(0)),
+            number => match number.parse::<usize>() {
+                Ok(number) if (1..=names.len()).contains(&number) => return Ok(Some(number - 1)),
+                _ => eprintln!("A number from 1 to {}.", names.len()),
+            },
         }
     }
 }

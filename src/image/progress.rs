@@ -3,7 +3,10 @@
 //! Events come from several threads at once, each about one blob. A terminal draws bars from them, a log prints lines,
 //! and [`Silent`] drops them.
 
+use anyhow::Result;
+
 use super::digest::Digest;
+use super::reference::Reference;
 
 /// Something happened to a blob (or to the whole operation).
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +46,11 @@ pub enum What {
 pub trait Progress: Sync {
     /// Takes an event; called from any thread, and must not block for long.
     fn event(&self, event: Event<'_>);
+
+    /// Which of several names was meant; `None` if there is nobody to ask.
+    fn choose(&self, _typed: &str, _names: &[Reference]) -> Result<Option<usize>> {
+        Ok(None)
+    }
 }
 
 /// Nobody watches.

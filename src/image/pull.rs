@@ -16,6 +16,7 @@ use super::layout::{Adding, Layout, LoadedImage, MANIFEST_MAX, NotFound, is_inde
 use super::platform::Platform;
 use super::progress::{Event, Progress, What};
 use super::reference::Reference;
+use super::registries::{self, Asking};
 use super::registry::{Access, ManifestUnknown, Purpose, RawManifest, Remote, hint_login};
 
 /// Transfers at once. They wait for the network more than they compute.
@@ -31,12 +32,21 @@ pub fn pull(
     access: &Access,
     progress: &dyn Progress,
 ) -> Result<LoadedImage> {
-    let candidates = access.registries.candidates(typed)?;
+    let mut candidates = access.registries.candidates(typed)?;
+    let chosen = if candidates.len() > 1 { chosen(typed, &candidates, access, progress)? } else { None };
+    if let Some(at) = chosen {
+        candidates = vec![candidates.swap_remove(at)];
+    }
     let mut errors = Vec::new();
     for name in &candidates {
         progress.event(Event::Trying(&name.to_string()));
         match pull_name(layout, name, platform, access, progress) {
-            Ok(image) => return Ok(image),
+            Ok(image) => {
+                if chosen.is_some() {
+                    registries::remember(typed, name)?;
+                }
+                return Ok(image);
+            }
             Err(error) => errors.push(error),
         }
     }
@@ -45,6 +55,20 @@ pub fn pull(
         bail!("{typed} is in none of {} registries: {}", all.len(), all.join("; "));
     }
     Err(errors.pop().unwrap_or_else(|| anyhow::anyhow!("{typed}: no registry to look in")))
+}
+
+/// Which of the registries a person means by a short name, if registries.conf wants him to be asked and he is there.
+fn chosen(typed: &str, candidates: &[Reference], access: &Access, progress: &dyn Progress) -> Result<Option<usize>> {
+    let asking = access.registries.asking();
+    if asking == Asking::Never {
+        return Ok(None);
+    }
+    let chosen = progress.choose(typed, candidates)?;
+    if asking == Asking::Always && chosen.is_none() {
+        let names: Vec<String> = candidates.iter().map(ToString::to_string).collect();
+        bail!("short name {typed:?} may be any of {}, and there is no terminal to ask on; type one", names.join(", "));
+    }
+    Ok(chosen)
 }
 
 /// Pulls an image by its full name, from a mirror if there is one.

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use super::reference::{LOCALHOST, Reference, is_short};
+use crate::linux::idmap;
 
 /// The settings, all files read.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -23,9 +24,25 @@ pub struct Registries {
     unqualified_search: Option<Vec<String>>,
     registry: Vec<Registry>,
     aliases: BTreeMap<String, String>,
+    short_name_mode: Option<Asking>,
     /// Where `unqualified-search-registries` was said, for messages.
     #[serde(skip)]
     said_in: Option<PathBuf>,
+}
+
+/// `short-name-mode`: whether a person is asked which of several registries he means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub enum Asking {
+    /// Not: the first registry that has the image is it.
+    #[serde(rename = "disabled")]
+    Never,
+    /// If there is a terminal.
+    #[default]
+    #[serde(rename = "permissive")]
+    OnTerminal,
+    /// Without a terminal it is an error.
+    #[serde(rename = "enforcing")]
+    Always,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -65,11 +82,15 @@ impl Registries {
         self.unqualified_search.as_deref().unwrap_or_default()
     }
 
+    /// Whether a person is asked about a short name.
+    pub fn asking(&self) -> Asking {
+        self.short_name_mode.unwrap_or_default()
+    }
+
     /// Reads the files of this user and machine. `$CONTAINERS_REGISTRIES_CONF` names another one.
     pub fn load() -> Result<Self> {
         let home = env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
         let config = env::var_os("XDG_CONFIG_HOME").map_or_else(|| home.join(".config"), PathBuf::from);
-        let cache = env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from);
         let ours = config.join("containers/registries.conf");
         let machine = ["/etc/containers/registries.conf", "/usr/share/containers/registries.conf"].map(PathBuf::from);
         let main = match env::var_os("CONTAINERS_REGISTRIES_CONF") {
@@ -81,12 +102,10 @@ impl Registries {
         for path in main.iter().cloned().chain(drop_ins.iter().flat_map(|dir| files(dir))) {
             all.lay_over(&path)?;
         }
-        // What Podman wrote down when it asked somebody which registry he meant.
-        for path in [PathBuf::from("/var/cache/containers"), cache.join("containers")] {
-            let path = path.join("short-name-aliases.conf");
-            if path.exists() {
-                all.lay_over(&path)?;
-            }
+        // What was written down, by Podman or by us, when somebody was asked which registry he meant.
+        let asked = asked_before();
+        if asked.exists() {
+            all.lay_over(&asked)?;
         }
         Ok(all)
     }
@@ -111,6 +130,7 @@ impl Registries {
             self.registry.retain(|known| known.prefix() != Some(&prefix));
             self.registry.push(registry);
         }
+        self.short_name_mode = over.short_name_mode.or(self.short_name_mode);
         self.aliases.extend(over.aliases);
         Ok(())
     }
@@ -166,6 +186,38 @@ impl Registries {
         endpoints.push(endpoint(&own, insecure.unwrap_or(rule.insecure))?);
         Ok(endpoints)
     }
+}
+
+/// Where it is written down what a person meant by a short name.
+fn asked_before() -> PathBuf {
+    let home = env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let initial = idmap::current(idmap::Kind::Uid).is_ok_and(|uids| idmap::is_initial(&uids));
+    let cache = if nix::unistd::geteuid().is_root() && initial {
+        PathBuf::from("/var/cache")
+    } else {
+        env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from)
+    };
+    cache.join("containers/short-name-aliases.conf")
+}
+
+/// Writes down what a person meant by a short name, so that he is not asked again.
+pub fn remember(typed: &str, name: &Reference) -> Result<()> {
+    let short = Reference::in_registry(LOCALHOST, typed)?.repository;
+    let path = asked_before();
+    let write = || -> Result<()> {
+        let mut known = Registries::default();
+        if path.exists() {
+            known.lay_over(&path)?;
+        }
+        known.aliases.insert(short, name.name());
+        // Names hold nothing that would have to be escaped.
+        let lines: String = known.aliases.iter().map(|(short, full)| format!("  \"{short}\" = \"{full}\"\n")).collect();
+        std::fs::create_dir_all(path.parent().context("is no file")?)?;
+        let temporary = path.with_extension(format!("new-{}", std::process::id()));
+        std::fs::write(&temporary, format!("[aliases]\n{lines}"))?;
+        Ok(std::fs::rename(&temporary, &path)?)
+    };
+    write().with_context(|| format!("writing {}", path.display()))
 }
 
 impl Registry {

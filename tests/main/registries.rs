@@ -204,6 +204,29 @@ both!(an_image_that_is_removed_while_it_is_unpacked_is_unpacked, |world| {
     assert_eq!(world.podling(["images", "-q"]).ok(), "");
 });
 
+as_user!(which_registry_a_short_name_means_is_asked_once, |world| {
+    let registry = world.registry();
+    let conf = fs::read_to_string(world.dir.join("registries.conf")).expect("written by the harness");
+    let search = format!("unqualified-search-registries = [\"nowhere.invalid\", \"{registry}\"]");
+    let mode =
+        |mode: &str| drop(world.file("registries.conf", format!("{search}\nshort-name-mode = {mode:?}\n{conf}")));
+    mode("enforcing");
+    let said = world.podling(["pull", "-q", "witness"]);
+    assert!(said.fails(125).contains("no terminal to ask on"), "{said}");
+    let mut asked = world.spawn_on_terminal(["pull", "-q", "witness"]);
+    let text = asked.expect("Which? [1] ");
+    assert!(text.contains(&format!("2  {registry}/witness:latest")), "{text}");
+    asked.write("3\n");
+    asked.expect("A number from 1 to 2.");
+    asked.write("2\n");
+    let id = asked.wait().ok().split_whitespace().last().expect("an id").to_owned();
+    assert_eq!(id.len(), 64, "{id}");
+    world.podling(["rmi", "-a"]).ok();
+    assert_eq!(world.podling(["pull", "-q", "witness"]).ok(), id, "it is known now");
+    mode("disabled");
+    world.spawn_on_terminal(["pull", "-q", "layers"]).wait().ok();
+});
+
 both!(a_directory_without_an_entry_is_what_it_is_below, |world| {
     let image = world.image("implied");
     let stat = ["stat", "-c", "%a", "/sticky", "/private", "/private/sub", "/gone"];
