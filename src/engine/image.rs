@@ -69,6 +69,13 @@ impl Engine {
         };
         // Asked by id, there is nothing a registry could be asked for.
         let by_id = here.as_ref().is_some_and(|image| !image.names.iter().any(|known| known.fits(name).is_some()));
+        // One for another machine than was asked for is not the one that is meant.
+        let here = match (&request.platform, here) {
+            (Some(said), Some(image)) if request.policy == PullPolicy::Missing && !by_id => {
+                platform(said)?.is_of(&image.config).then_some(image)
+            }
+            (_, here) => here,
+        };
         match (request.policy, here) {
             (PullPolicy::Missing | PullPolicy::Never, Some(image)) => return Ok(image),
             (_, Some(image)) if by_id => return Ok(image),
@@ -84,12 +91,13 @@ impl Engine {
     }
 
     fn pull(&self, layout: &Layout, name: &str, request: &PullRequest, progress: &dyn Progress) -> Result<LoadedImage> {
-        let platform = match &request.platform {
-            Some(said) => said.parse().with_context(|| format!("--platform {said}"))?,
-            None => Platform::of_this_machine(),
-        };
+        let platform = request.platform.as_deref().map_or_else(|| Ok(Platform::of_this_machine()), platform)?;
         let image = pull::pull(layout, name, &platform, &request.access.clone().with_files()?, progress)?;
         self.record_other(Type::Image, "pull", &image.id, name);
         Ok(image)
     }
+}
+
+fn platform(said: &str) -> Result<Platform> {
+    said.parse().with_context(|| format!("--platform {said}"))
 }

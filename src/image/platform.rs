@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Result, bail};
-use oci_spec::image::{Arch, Descriptor, Os};
+use oci_spec::image::{Arch, Descriptor, ImageConfiguration, Os};
 
 /// `os/architecture[/variant]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,15 @@ impl Platform {
         Self { os: Os::Linux, architecture: Arch::default(), variant: None }
     }
 
+    /// Whether an image says that it is for this one. Not all say their variant.
+    pub fn is_of(&self, image: &ImageConfiguration) -> bool {
+        let variant = match (&self.variant, image.variant()) {
+            (Some(wanted), Some(own)) => wanted == own,
+            _ => true,
+        };
+        variant && *image.os() == self.os && *image.architecture() == self.architecture
+    }
+
     /// How well a manifest's platform suits: the greater the better.
     fn suits(&self, entry: &Descriptor) -> Option<u32> {
         let Some(offered) = entry.platform() else { return Some(1) };
@@ -37,7 +46,8 @@ impl Platform {
         };
         match (version(&self.variant), version(offered.variant())) {
             (0, 0) => Some(1_000),
-            // Nothing was asked for: the most widely understood one.
+            // Nothing was asked for: of arm the newest, as Podman does; else what the oldest machines understand.
+            (0, offered) if self.architecture == Arch::ARM => Some(100 + offered.min(800)),
             (0, offered) => Some(900 - offered.min(800)),
             (asked, offered) if offered <= asked => Some(10 + offered),
             _ => None,
@@ -120,7 +130,7 @@ mod tests {
         };
         assert_eq!(chosen("linux/amd64").as_deref(), Ok("linux/amd64"));
         assert_eq!(chosen("linux/arm/v8").as_deref(), Ok("linux/arm/v7"));
-        assert_eq!(chosen("arm").as_deref(), Ok("linux/arm/v6"));
+        assert_eq!(chosen("arm").as_deref(), Ok("linux/arm/v7"));
         let none = chosen("linux/s390x").expect_err("none");
         assert!(none.starts_with("no image for platform linux/s390x; there are: linux/amd64,"), "{none}");
         assert!(!none.contains("unknown"), "{none}");

@@ -233,3 +233,14 @@ both!(a_directory_without_an_entry_is_what_it_is_below, |world| {
     let said = world.podling([&["run", "--rm", "--network=none", image], &stat[..]].concat());
     assert_eq!(said.ok().replace('\n', " "), "1777 700 755 755");
 });
+
+both!(an_image_for_another_machine_is_not_taken_for_the_one_that_is_asked_for, |world| {
+    let name = format!("{}/witness:every", world.registry());
+    world.podling(["pull", "-q", &name]).ok();
+    let architecture = || world.podling(["image", "inspect", "--format={{.Architecture}}", &name]).ok().to_owned();
+    assert_eq!(architecture(), crate::images::architecture());
+    world.podling(["create", "-q", "--network=none", "--platform=linux/vax", &name]).ok();
+    assert_eq!(architecture(), "vax");
+    world.podling(["create", "-q", "--network=none", &name]).ok();
+    assert_eq!(architecture(), "vax", "whoever does not say takes what is here");
+});
