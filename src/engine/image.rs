@@ -80,6 +80,9 @@ impl Engine {
             (PullPolicy::Missing | PullPolicy::Never, Some(image)) => return Ok(image),
             (_, Some(image)) if by_id => return Ok(image),
             // Not in any registry: put together from what is on this machine.
+            (PullPolicy::Always | PullPolicy::Newer, _) if host_tools::is_meant_by(name) => {
+                return host_tools::make(layout, progress);
+            }
             _ if host_tools::is_meant_by(name) => return host_tools::ensure(layout, progress),
             (PullPolicy::Never, None) => bail!(Failure::NoSuchImage(name.into())),
             (PullPolicy::Newer, Some(image)) => {

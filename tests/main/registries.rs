@@ -204,6 +204,26 @@ both!(an_image_that_is_removed_while_it_is_unpacked_is_unpacked, |world| {
     assert_eq!(world.podling(["images", "-q"]).ok(), "");
 });
 
+both!(the_machines_own_programs_are_taken_anew_on_request, |world| {
+    // One that podling takes if it is there, and that this machine has not.
+    let places = ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin"];
+    let candidates = ["lsfd", "gawk", "strace", "lsof", "busybox", "capsh", "watch", "vmstat"];
+    let missing = candidates.iter().find(|name| places.iter().all(|dir| !Path::new(dir).join(name).exists()));
+    let missing = missing.expect("nobody has them all");
+    let has = || {
+        let script = format!("test -x /usr/bin/{missing} || test -x {}/{missing}", world.dir.join("more").display());
+        world.podling(["run", "--rm", "--network=none", "host-tools", "sh", "-c", &script]).status == 0
+    };
+    assert!(!has());
+    let more = world.directory("more");
+    fs::copy(setup::setup().bin("witness"), more.join(missing)).expect("our own directory");
+    assert!(!has(), "an image stays what it is");
+    let mut command = world.command(setup::setup().bin("podling"));
+    command.args(["pull", "-q", "host-tools"]).env("PATH", format!("{}:/usr/bin:/bin:/usr/sbin", more.display()));
+    crate::running::Running::start(command, crate::running::Input::Empty).wait().ok();
+    assert!(has());
+});
+
 as_user!(which_registry_a_short_name_means_is_asked_once, |world| {
     let registry = world.registry();
     let conf = fs::read_to_string(world.dir.join("registries.conf")).expect("written by the harness");
