@@ -264,3 +264,14 @@ both!(an_image_for_another_machine_is_not_taken_for_the_one_that_is_asked_for, |
     world.podling(["create", "-q", "--network=none", &name]).ok();
     assert_eq!(architecture(), "vax", "whoever does not say takes what is here");
 });
+
+both!(what_is_no_registry_is_not_taken_for_one, |world| {
+    let image = world.image("witness");
+    let said = world.podling(["pull", "-q", "oci-archive:/tmp/x.tar"]);
+    assert!(said.fails(125).contains("pulled from registries only\nhint: podling load --input /tmp/x.tar"), "{said}");
+    let said = world.podling(["push", image, "docker-archive:/tmp/x.tar"]);
+    assert!(
+        said.fails(125).contains("hint: podling save --format docker-archive --output /tmp/x.tar witness"),
+        "{said}"
+    );
+});

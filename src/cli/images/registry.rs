@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
+use crate::cli::failure::hinted;
 use crate::cli::progress::Watch;
 use crate::cli::request::{Connection, Platform, Reach, pull_policy};
 use crate::cli::{Context, Verb, failure};
@@ -57,7 +58,14 @@ impl Verb for Pull {
                 vec![typed.to_owned()]
             };
             for name in names {
-                match engine.resolve(&name, &request, &watch) {
+                let found = match elsewhere(&name) {
+                    Some((_, path)) => Err(hinted(
+                        format!("{name}: images are pulled from registries only"),
+                        format!("podling load --input {path}"),
+                    )),
+                    None => engine.resolve(&name, &request, &watch),
+                };
+                match found {
                     Ok(image) => drop(failure::print(&format!("{}\n", image.id))?),
                     Err(error) => status = failure::report(&error),
                 }
@@ -65,6 +73,14 @@ impl Verb for Pull {
         }
         Ok(status)
     }
+}
+
+/// A place that is no registry, as Podman writes it: `oci-archive:/tmp/x.tar`. The kind of place, and the path.
+fn elsewhere(typed: &str) -> Option<(&str, &str)> {
+    let (transport, path) = typed.split_once(':')?;
+    let known = ["docker-archive", "oci-archive", "oci", "dir"].contains(&transport);
+    // Else it is an image of that name, with a tag.
+    (known && path.contains('/')).then_some((transport, path))
 }
 
 /// podling push
@@ -119,7 +135,16 @@ impl Verb for Push {
         let layout = engine.layout()?;
         let image = layout.find(&self.image)?;
         let name = match &self.destination {
-            Some(to) => to.strip_prefix("docker://").unwrap_or(to).parse::<Reference>()?,
+            Some(to) => match elsewhere(to) {
+                Some((transport, path)) => {
+                    let format = if transport.ends_with("archive") { transport } else { "oci-dir" };
+                    return Err(hinted(
+                        format!("{to}: images are pushed to registries only"),
+                        format!("podling save --format {format} --output {path} {}", self.image),
+                    ));
+                }
+                None => to.strip_prefix("docker://").unwrap_or(to).parse::<Reference>()?,
+            },
             None => match image.names.iter().find(|name| name.fits(&self.image).is_some()) {
                 Some(name) => name.clone(),
                 None => {
