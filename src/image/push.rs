@@ -38,7 +38,10 @@ pub fn push(
         } else {
             Shipment::wanted(&adding, image, wishes)?
         };
-        send(&remote, layout, &shipment, name, elsewhere, progress)
+        let sent = send(&remote, layout, &shipment, name, elsewhere, progress);
+        // What was compressed for this journey only.
+        layout.let_go(shipment.layers.iter().filter(|layer| !image.manifest.layers().contains(layer)));
+        sent
     });
     if wishes != Wishes::default() {
         layout.collect()?;

@@ -2,6 +2,9 @@
 //!
 //! Nothing counts references; the collector walks from index.json and removes what it did not meet. Blobs that somebody
 //! has stored but not yet named would look like garbage, so it runs only when nobody is adding.
+//!
+//! skopeo adds without a word. So a blob that is young stays, unless it was let go: dated to 1970 by whoever took its image
+//! away. (That also leaves what an interrupted pull has brought for the next attempt.)
 
 use std::collections::HashSet;
 use std::fs;
@@ -9,13 +12,15 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use nix::fcntl::FlockArg;
-use oci_spec::image::{ImageIndex, ImageManifest};
+use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 
 use super::{Layout, is_index, lock};
 use crate::image::digest::Digest;
 
 /// How long the rest of a broken download waits to be resumed.
 const PARTIAL_AGE: Duration = Duration::from_secs(24 * 3600);
+/// How long a blob may be without a name: another program may be copying the image that it belongs to.
+const NAMELESS_AGE: Duration = Duration::from_secs(3600);
 
 /// What a collection removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,19 +42,27 @@ impl Layout {
             let entry = entry?;
             let name = entry.file_name();
             let known = name.to_str().and_then(|hex| Digest::from_hex(hex).ok());
-            if known.is_none_or(|digest| !needed.contains(&digest)) {
+            if known.is_none_or(|digest| !needed.contains(&digest)) && is_older(&entry, NAMELESS_AGE)? {
                 remove(&entry, &mut collected)?;
             }
         }
         for entry in fs::read_dir(self.dir.join("partial"))? {
             let entry = entry?;
             let made_whole = entry.file_name().to_str().is_some_and(|name| name.starts_with("new-"));
-            let old = entry.metadata()?.modified()?.checked_add(PARTIAL_AGE).is_some_and(|end| end < SystemTime::now());
-            if made_whole || old {
+            if made_whole || is_older(&entry, PARTIAL_AGE)? {
                 remove(&entry, &mut collected)?;
             }
         }
         Ok(Some(collected))
+    }
+
+    /// Lets blobs go that nobody may need any more: if nobody does, the next collection takes them.
+    pub fn let_go<'a>(&self, blobs: impl IntoIterator<Item = &'a Descriptor>) {
+        for blob in blobs {
+            let file = Digest::try_from(blob.digest()).and_then(|digest| self.open_blob(digest));
+            // One that keeps its date is collected a while later.
+            let _ = file.map(|file| file.set_modified(SystemTime::UNIX_EPOCH));
+        }
     }
 
     /// All blobs that an image leads to. A manifest that is missing or broken needs nothing.
@@ -71,6 +84,11 @@ impl Layout {
         }
         Ok(needed)
     }
+}
+
+fn is_older(entry: &fs::DirEntry, age: Duration) -> Result<bool> {
+    let made = entry.metadata()?.modified()?;
+    Ok(made.checked_add(age).is_some_and(|end| end < SystemTime::now()))
 }
 
 fn remove(entry: &fs::DirEntry, collected: &mut Collected) -> Result<()> {

@@ -192,10 +192,20 @@ impl Layout {
 
     /// Takes an image with all its names off the index. Its blobs go with the next [`Layout::collect`].
     pub fn remove(&self, image: &LoadedImage) -> Result<()> {
-        self.change(|manifests| {
-            manifests.retain(|entry| !self.load(entry).is_ok_and(|other| other.id == image.id));
-            Ok(())
-        })
+        let gone = self.change(|manifests| {
+            let (gone, kept) = std::mem::take(manifests)
+                .into_iter()
+                .map(|entry| (self.load(&entry).ok().filter(|other| other.id == image.id), entry))
+                .partition::<Vec<_>, _>(|(same, _)| same.is_some());
+            manifests.extend(kept.into_iter().map(|(_, entry)| entry));
+            Ok(gone)
+        })?;
+        for (same, entry) in &gone {
+            let parts =
+                same.iter().flat_map(|it| it.manifest.layers().iter().chain([it.manifest.config(), &it.descriptor]));
+            self.let_go(parts.chain([entry]));
+        }
+        Ok(())
     }
 }
 
