@@ -9,11 +9,12 @@
 
 use std::ffi::{CString, OsString};
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use chapters::{ask, machine, scope};
 use clap::Parser;
 use nix::mount::{MsFlags, mount};
@@ -62,8 +63,10 @@ fn main() -> ExitCode {
 fn outside(options: Options) -> Result<u8> {
     let program = chapters::words(options.program)?;
     let cpu = options.cpu.map(|processors| format!("{:.0} 100000", processors * 100_000.0));
-    let limits = [("memory.max", options.memory), ("pids.max", options.pids), ("cpu.max", cpu)];
-    let limits: Vec<_> = limits.into_iter().filter_map(|(file, value)| Some((file, value?))).collect();
+    let swap = options.memory.as_ref().map(|_| "0".into());
+    let memory = [("memory.max", options.memory), ("memory.swap.max", swap)];
+    let limits = memory.into_iter().chain([("pids.max", options.pids), ("cpu.max", cpu)]);
+    let limits: Vec<_> = limits.filter_map(|(file, value)| Some((file, value?))).collect();
 
     let group = our_part(&limits)?.join(format!("chapter05-{}", process::id()));
     fs::create_dir(&group).with_context(|| format!("making the group {}", group.display()))?;
@@ -79,12 +82,12 @@ fn outside(options: Options) -> Result<u8> {
 
 /// One write is one order, and the kernel says at once whether it obeys.
 fn write(group: &Path, file: &str, value: &str) -> Result<()> {
-    trace::ask(Cgroup, "write", format_args!("{file} {value}"), || fs::write(group.join(file), value)).map_err(
-        |error| {
-            let cure = "is the controller delegated to you? see 'podling doctor'";
-            cured(error, format!("writing {value:?} into {}/{file}", group.display()), cure)
-        },
-    )
+    let told = format!("writing {value:?} into {}/{file}", group.display());
+    let written = trace::ask(Cgroup, "write", format_args!("{file} {value}"), || fs::write(group.join(file), value));
+    written.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => cured(error, told, "the controller is not delegated to you: see 'podling doctor'"),
+        _ => anyhow!(error).context(told),
+    })
 }
 // ANCHOR_END: group
 

@@ -100,7 +100,7 @@ as_root!(a_controller_that_is_not_there_is_an_error_with_its_cure, |world| {
     let said = spawn(world, user, Some(&group), CHAPTER, &["--memory", "64M", "true"]).wait();
     let said = said.fails(125);
     assert!(said.starts_with("Error: writing \"+memory\" into "), "{said}");
-    assert!(said.ends_with("hint: is the controller delegated to you? see 'podling doctor'"), "{said}");
+    assert!(said.ends_with("hint: the controller is not delegated to you: see 'podling doctor'"), "{said}");
     group.remove().expect("it is empty");
 });
 

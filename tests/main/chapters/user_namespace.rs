@@ -1,9 +1,11 @@
 //! Chapter 2: root inside, the caller outside, and what that root cannot do.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use nix::unistd::{Gid, Uid};
 
+use crate::running::{Input, Running};
 use crate::setup::setup;
 use crate::world::{Who, World};
 
@@ -63,9 +65,23 @@ as_user!(lent_ids_are_mapped_after_the_callers_own, |world| {
 as_user!(without_newuidmap_there_is_only_the_callers_own_id, |world| {
     let mut command = world.command(setup().chapter(CHAPTER));
     command.env("PATH", setup().bin("")).args(["witness", "ids"]);
-    let said = crate::running::Running::start(command, crate::running::Input::Empty).wait();
+    let said = Running::start(command, Input::Empty).wait();
     let (uid, gid) = ids(world);
     assert!(said.ok().ends_with(&format!("uid_map 0 {uid} 1\ngid_map 0 {gid} 1")), "{said}");
+});
+
+as_user!(a_map_that_is_refused_ends_the_child_too, |world| {
+    let programs = world.directory("programs");
+    for name in ["newuidmap", "newgidmap"] {
+        let program = world.file(&format!("programs/{name}"), "#!/bin/sh\nexit 1\n");
+        fs::set_permissions(program, fs::Permissions::from_mode(0o755)).expect("our own file");
+    }
+    let mut command = world.command(setup().chapter(CHAPTER));
+    command.env("PATH", programs).args(["/bin/sh", "-c", "echo ran"]);
+    let said = Running::start(command, Input::Empty).wait();
+    // Its pid is in the message, and says nothing.
+    let said = said.fails(125);
+    assert!(said.starts_with("Error: newgidmap refused ") && said.lines().count() == 1, "{said}");
 });
 
 both!(it_says_what_it_asks_of_the_kernel, |world| {
