@@ -126,6 +126,17 @@ fn kill_monitor(world: &World, id: &str) {
     until_gone(pid);
 }
 
+both!(the_command_line_may_be_killed_and_the_end_is_known_all_the_same, |world| {
+    let run = ["run", "--network=none", "--name=box", world.image("witness"), "until-term"];
+    let mut running = world.spawn(run);
+    assert_eq!(running.line(), "ready");
+    running.signal(Signal::SIGKILL);
+    running.wait();
+    assert_eq!(told(world, "box", ".State.Status"), "running");
+    world.podling(["stop", "box"]).ok();
+    assert_eq!(world.podling(["wait", "box"]).ok(), "0");
+});
+
 both!(a_container_outlives_its_monitor_and_its_end_is_called_unknown, |world| {
     start(world, "orphan", &[], &["until-term"]);
     kill_monitor(world, &told(world, "orphan", ".Id"));

@@ -41,6 +41,7 @@ mod copy;
 mod crash;
 mod delegated;
 mod deputy;
+mod docker;
 mod equivalence;
 mod harness;
 mod inside;

@@ -3,8 +3,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use crate::running::{Input, Output, Running};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::running::{Input, Output, Running, until_gone};
 use crate::setup::setup;
 use crate::world::{Who, World};
 
@@ -31,11 +35,16 @@ impl<'a> Podman<'a> {
         Self { world, cgroup: format!("{}-podman", crate::runtime::id(world)) }
     }
 
-    fn call(&self, arguments: &[&str]) -> Output {
+    fn command(&self) -> Command {
         let dir = &self.world.dir;
         let mut command = self.world.command("podman");
         command.env("CONTAINERS_CONF", dir.join("containers.conf")).arg("--storage-driver=vfs");
         command.arg("--root").arg(dir.join("home/podman")).arg("--runroot").arg(dir.join("run/podman"));
+        command
+    }
+
+    fn call(&self, arguments: &[&str]) -> Output {
+        let mut command = self.command();
         command.args(arguments);
         Running::start(command, Input::Empty).wait()
     }
@@ -110,5 +119,51 @@ mod only_ours {
         let ended = podman.call(&["inspect", "--format={{.State.ExitCode}} {{.OCIRuntime}}", "box"]);
         assert_eq!(ended.ok(), "0 podling");
         podman.call(&["rm", "box"]).ok();
+    });
+}
+
+/// What the book says of Podman's processes, beside Docker's (`docker.rs`) and ours (`lifecycle.rs`).
+mod when_processes_are_killed {
+    use super::*;
+
+    fn told(podman: &Podman, field: &str) -> String {
+        podman.call(&["inspect", "--format", &format!("{{{{{field}}}}}"), "box"]).ok().to_owned()
+    }
+
+    /// `kill -9`, and until it is gone.
+    fn kill_and_wait(pid: i32, signal: Signal) {
+        kill(Pid::from_raw(pid), signal).expect("it runs");
+        until_gone(pid);
+    }
+
+    as_user!(podman_needs_its_command_no_more_once_a_container_runs, |world| {
+        let podman = Podman::new(world);
+        podman.give("witness", "docker-archive");
+        let mut command = podman.command();
+        // Its inner half gets a SIGTERM when its outer half dies, and would pass it on.
+        command.args(["run", "--sig-proxy=false", "--network=none", "--name=box", "localhost/witness", "until-term"]);
+        let mut running = Running::start(command, Input::Empty);
+        assert_eq!(running.line(), "ready");
+        running.signal(Signal::SIGKILL);
+        running.wait();
+        assert_eq!(told(&podman, ".State.Status"), "running");
+        podman.call(&["stop", "box"]).ok();
+        assert_eq!(podman.call(&["wait", "box"]).ok(), "0");
+        podman.call(&["rm", "box"]).ok();
+    });
+
+    as_user!(without_conmon_a_container_goes_on_and_its_end_is_known_to_nobody, |world| {
+        let podman = Podman::new(world);
+        podman.give("witness", "docker-archive");
+        podman.run(&["-d", "--name=box"], &["until-term"]).ok();
+        let [conmon, pid] =
+            ["ConmonPid", "Pid"].map(|which| told(&podman, &format!(".State.{which}")).parse().expect("a pid"));
+        kill_and_wait(conmon, Signal::SIGKILL);
+        assert_eq!(podman.call(&["exec", "box", "/witness", "echo", "alive"]).ok(), "alive");
+        kill_and_wait(pid, Signal::SIGTERM);
+        // It ended with 0, and nobody was told.
+        let waited = podman.call(&["wait", "box"]);
+        assert!(waited.status != 0 || waited.stdout.trim() != "0", "{waited}");
+        podman.call(&["rm", "-f", "-t0", "box"]).ok();
     });
 }

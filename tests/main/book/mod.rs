@@ -33,6 +33,7 @@ mod anywhere {
         daemon: "question/daemon.md",
         setup: "question/setup.md",
         chapter01: "chapters/01-fork.md",
+        kill_the_manager: "engine/kill-the-manager.md",
     }
 }
 
