@@ -55,6 +55,15 @@ fn faults(page: &Page) -> Vec<String> {
     faults
 }
 
+/// The project's files that a page names, and that are not there: `src/…`, `tests/…` and the like between backquotes.
+fn gone(page: &Page) -> Vec<String> {
+    let quoted = page.text.split('`').skip(1).step_by(2);
+    let paths = quoted
+        .filter(|word| ["src/", "tests/", "benches/", "chapters/", "book/"].iter().any(|top| word.starts_with(top)));
+    let paths = paths.filter(|path| !path.contains(char::is_whitespace));
+    paths.filter(|path| !root().join(path).exists()).map(|path| format!("{}: there is no {path}", page.name)).collect()
+}
+
 /// The anchors of the chapters' programs that no page includes.
 fn unused(pages: &[Page], file: &str, source: &str) -> Vec<String> {
     let used: BTreeSet<&str> = pages
@@ -72,7 +81,7 @@ fn unused(pages: &[Page], file: &str, source: &str) -> Vec<String> {
 
 #[test]
 fn every_listing_is_included_and_every_fence_labelled() {
-    let faults: Vec<String> = Page::all().iter().flat_map(faults).collect();
+    let faults: Vec<String> = Page::all().iter().flat_map(|page| [faults(page), gone(page)].concat()).collect();
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
@@ -105,6 +114,7 @@ fn planted_faults_in_listings_are_found() {
     assert_eq!(count("```rust,ignore\n{{#include ../../chapters/chapter99.rs:fork}}\n```\n"), 1, "no such file");
     assert_eq!(count("```rust,ignore\nlet a;\nlet b;\nlet c;\nlet d;\n```\n"), 1, "pasted");
     assert_eq!(count("```\nx\n```\n"), 1, "unlabelled");
+    assert_eq!(gone(&page("`src/lib.rs`, `src/gone.rs` and `src/x y`")), ["planted.md: there is no src/gone.rs"]);
     let source = "// ANCHOR: shown\n// ANCHOR_END: shown\n// ANCHOR: hidden\n";
     let pages = [page("{{#include ../x/some.rs:shown}}")];
     assert_eq!(unused(&pages, "some.rs", source), ["some.rs: hidden"]);

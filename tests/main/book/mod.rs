@@ -33,6 +33,9 @@ mod anywhere {
         daemon: "question/daemon.md",
         setup: "question/setup.md",
         chapter01: "chapters/01-fork.md",
+        chapter02: "chapters/02-user-namespace.md",
+        chapter03: "chapters/03-mount.md",
+        chapter04: "chapters/04-pid.md",
         kill_the_manager: "engine/kill-the-manager.md",
     }
 }
