@@ -43,6 +43,7 @@ mod delegated;
 mod deputy;
 mod docker;
 mod equivalence;
+mod fresh;
 mod harness;
 mod inside;
 mod layering;
