@@ -28,7 +28,7 @@ pub struct Globals {
     /// Who makes control groups: cgroupfs or systemd
     #[arg(long, value_name = "NAME", value_parser = ["cgroupfs", "systemd"], hide_possible_values = true)]
     pub cgroup_manager: Option<String>,
-    /// The program that stays with each container
+    /// podling-monitor: a path, or a name in $PATH (conmon does not fit)
     #[arg(long, alias = "conmon", value_name = "PATH")]
     pub monitor: Option<PathBuf>,
     /// debug narrates, as --explain does; the other levels (info, warn, error, fatal, panic) change nothing

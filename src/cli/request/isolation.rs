@@ -9,7 +9,8 @@ use crate::engine::settings::{NamespaceMode, Seccomp, Security, UsernsMode};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Isolation")]
 pub struct Isolation {
-    /// User namespace: host, keep-id[:uid=N,gid=N], nomap, auto[:size=N], container:NAME, ns:PATH
+    /// User namespace: host, keep-id[:uid=N,gid=N], nomap, auto[:size=N], container:NAME, ns:PATH (an image's first
+    /// container with a new map waits for its files' owners to be shifted)
     #[arg(long, value_name = "MODE", value_parser = userns)]
     userns: Option<UsernsMode>,
     /// Map uids: CONTAINER:HOST:SIZE (repeatable)
