@@ -3,7 +3,7 @@
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
-use anyhow::{Error, anyhow};
+use anyhow::{Context, Error, anyhow};
 use clap::error::{ContextKind, ContextValue};
 
 pub use crate::hint::{hinted, render};
@@ -37,8 +37,7 @@ pub fn report(error: &Error) -> i32 {
 /// Prints to standard output; someone who stops reading is an error like any other.
 pub fn print(text: &str) -> anyhow::Result<i32> {
     let mut output = io::stdout().lock();
-    output.write_all(text.as_bytes())?;
-    output.flush()?;
+    output.write_all(text.as_bytes()).and_then(|()| output.flush()).context("writing to standard output")?;
     Ok(0)
 }
 

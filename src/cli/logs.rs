@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, IsTerminal, Write, stderr, stdout};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -83,6 +83,9 @@ impl Verb for Logs {
     }
 }
 
+/// What is being tried, for errors.
+const OUTPUT: &str = "writing to standard output";
+
 struct Printer {
     prefixes: Vec<String>,
     timestamps: bool,
@@ -132,8 +135,8 @@ impl Printer {
         if line.error {
             stderr().write_all(&text)?;
         } else {
-            stdout().write_all(&text)?;
+            stdout().write_all(&text).context(OUTPUT)?;
         }
-        if line.partial { Ok(stdout().flush()?) } else { Ok(()) }
+        if line.partial { stdout().flush().context(OUTPUT) } else { Ok(()) }
     }
 }

@@ -64,7 +64,8 @@ impl Verb for Run {
             Ok(Some(Outcome::Exited(record))) => Ok(record.code),
             Ok(Some(Outcome::Detached)) => Ok(0),
             Err(error) => {
-                // What --rm promised holds for a container that never ran, too. A second failure says nothing new.
+                // What --rm promised holds for a container that never ran, too, and for one whose output nobody takes any
+                // more: a program at the other end of a pipe would die of that. A second failure says nothing new.
                 if request.remove {
                     let removal = Removal { force: true, volumes: true, timeout: Some(0) };
                     let _ = engine.container(container.id()).and_then(|it| engine.remove(&it, removal));

@@ -71,8 +71,6 @@ pub enum Outcome {
     Exited(ExitRecord),
     /// The person typed the detach keys; the container runs on.
     Detached,
-    /// Nobody reads our standard output any more (`run … | head`). The container runs on; Podman's client dies here.
-    Unread,
     /// The connection is gone without a word of how the container ended: its monitor was killed.
     Closed,
 }
@@ -108,6 +106,8 @@ impl Attachment {
 
     /// Passes everything on until the container ends, the person detaches, or the connection is gone. `proxy` is called
     /// with each signal that the container should get.
+    ///
+    /// An error also if nobody takes our standard output any more (`run … | head`, a full disk); the container runs on.
     pub fn run(self, mut proxy: impl FnMut(Signal)) -> Result<Outcome> {
         let Self { options, mut stream, signals } = self;
         let typing = options.stdin && stdin().is_terminal();
@@ -154,7 +154,7 @@ impl Attachment {
                 match source {
                     Source::Output if output.is_empty() => {
                         if options.output && events.contains(PollFlags::POLLERR) {
-                            return Ok(Outcome::Unread);
+                            return Err(unread(Errno::EPIPE));
                         }
                     }
                     Source::Output => {
@@ -165,7 +165,7 @@ impl Attachment {
                             Err(Errno::EAGAIN | Errno::EINTR) => {}
                             // Without standard error one can live.
                             Err(_) if out_to == packet::STDERR => output.clear(),
-                            Err(_) => return Ok(Outcome::Unread),
+                            Err(error) => return Err(unread(error)),
                         }
                     }
                     Source::Socket => {
@@ -231,6 +231,11 @@ impl Attachment {
             }
         }
     }
+}
+
+/// Standard output takes nothing more.
+fn unread(why: Errno) -> anyhow::Error {
+    anyhow::Error::new(std::io::Error::from(why)).context("writing to standard output")
 }
 
 /// Sends what was typed, in packets of a size that the monitor takes; what does not fit now stays.

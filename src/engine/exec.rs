@@ -144,7 +144,7 @@ impl Engine {
         let outcome = streams.run(|signal| {
             let _ = process.signal(signal);
         })?;
-        if matches!(outcome, Outcome::Detached | Outcome::Unread) {
+        if outcome == Outcome::Detached {
             return Ok(ExecOutcome::Detached);
         }
         let record = launched.end().or(if let Outcome::Exited(record) = outcome { Some(record) } else { None });

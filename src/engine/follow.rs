@@ -45,23 +45,31 @@ impl Lines {
         Ok(lines)
     }
 
-    /// Calls `line` with every whole line that is there now and was not yet read.
+    /// Calls `line` with every whole line of the file as long as it is now. For whoever wants to come to an end: a
+    /// writer may be faster than we.
+    pub fn read_present(&mut self, line: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let length = self.file.as_ref().map_or(Ok(0), |file| file.metadata().map(|about| about.len()))?;
+        self.drain(length, line)
+    }
+
+    /// Calls `line` with every whole line that is there and was not yet read, until there is no more.
     pub fn read(&mut self, line: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         loop {
-            self.drain(line)?;
+            self.drain(u64::MAX, line)?;
             let renewed = fs::metadata(&self.path).is_ok_and(|now| self.file.is_none() || now.ino() != self.inode);
             if !renewed {
                 return Ok(());
             }
             // What the writer appended to the old file between our last read and its rename.
-            self.drain(line)?;
+            self.drain(u64::MAX, line)?;
             self.begun.clear();
             self.reopen()?;
         }
     }
 
-    fn drain(&mut self, line: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let Some(file) = &mut self.file else { return Ok(()) };
+    fn drain(&mut self, most: u64, line: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let mut file = file.take(most);
         let mut buffer = vec![0; 64 * 1024];
         loop {
             let length = file.read(&mut buffer).with_context(|| format!("reading {}", self.path.display()))?;

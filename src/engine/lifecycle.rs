@@ -70,7 +70,7 @@ impl Engine {
         let outcome = self.stream(container, streams)?;
         let Some(launched) = &mut launched else { return self.concluded(container, outcome).map(Some) };
         match outcome {
-            attach::Outcome::Detached | attach::Outcome::Unread => Ok(Some(Outcome::Detached)),
+            attach::Outcome::Detached => Ok(Some(Outcome::Detached)),
             attach::Outcome::Exited(_) | attach::Outcome::Closed => {
                 // After its last packet the monitor tells us, who started it, and leaves the rest to us.
                 let record = launched.end();
@@ -115,7 +115,7 @@ impl Engine {
     fn concluded(&self, container: &Container, outcome: attach::Outcome) -> Result<Outcome> {
         match outcome {
             attach::Outcome::Exited(record) => Ok(Outcome::Exited(record)),
-            attach::Outcome::Detached | attach::Outcome::Unread => Ok(Outcome::Detached),
+            attach::Outcome::Detached => Ok(Outcome::Detached),
             attach::Outcome::Closed => match container.status() {
                 Status::Exited(record) => Ok(Outcome::Exited(record)),
                 status if status.is_running() => Ok(Outcome::Detached),

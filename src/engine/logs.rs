@@ -58,8 +58,13 @@ pub fn read(containers: &[Container], request: &LogRequest, emit: &mut dyn FnMut
     }
     let mut history = Vec::new();
     for source in &mut sources {
+        // Nothing to wait for and nothing to put in order: a log may be larger than the memory.
+        if containers.len() == 1 && request.tail.is_none() {
+            source.present(&mut |line| if request.wants(&line) { emit(&line) } else { Ok(()) })?;
+            continue;
+        }
         let mut kept = VecDeque::new();
-        source.lines(&mut |line| {
+        source.present(&mut |line| {
             if !request.wants(&line) {
                 return Ok(());
             }
@@ -162,14 +167,22 @@ impl Source {
         Ok(Self { container: index, parse, lines: Lines::open(&log.path, watched)?, monitor })
     }
 
-    /// Passes over what it cannot read: a line torn by a full disk hides no other.
+    /// What the log holds at this moment.
+    fn present(&mut self, each: &mut dyn FnMut(Line) -> Result<()>) -> Result<()> {
+        let (container, parse) = (self.container, self.parse);
+        self.lines.read_present(&mut |line| pass_on(container, parse(line), each))
+    }
+
+    /// All that was not read yet.
     fn lines(&mut self, each: &mut dyn FnMut(Line) -> Result<()>) -> Result<()> {
         let (container, parse) = (self.container, self.parse);
-        self.lines.read(&mut |line| match parse(line) {
-            Some(line) => each(Line { container, ..line }),
-            None => Ok(()),
-        })
+        self.lines.read(&mut |line| pass_on(container, parse(line), each))
     }
+}
+
+/// Passes over what could not be read: a line torn by a full disk hides no other.
+fn pass_on(container: usize, line: Option<Line>, each: &mut dyn FnMut(Line) -> Result<()>) -> Result<()> {
+    line.map_or(Ok(()), |line| each(Line { container, ..line }))
 }
 
 /// `2026-11-23T18:48:15.111763842+00:00 stdout F text`.

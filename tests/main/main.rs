@@ -60,3 +60,4 @@ mod stats;
 mod telling;
 mod userns;
 mod volumes;
+mod weather;

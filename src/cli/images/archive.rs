@@ -86,7 +86,9 @@ impl Verb for Save {
                 saved.with_context(|| format!("writing {}", path.display()))?;
                 std::fs::rename(&part, path).with_context(|| format!("writing {}", path.display()))?;
             }
-            (None, format) => archive::save(&layout, &wanted, format, output()?)?,
+            (None, format) => {
+                archive::save(&layout, &wanted, format, output()?).context("writing to standard output")?;
+            }
         }
         let to = self.output.as_deref().map_or("-".into(), Path::to_string_lossy);
         for (image, _) in &wanted {
