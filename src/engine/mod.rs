@@ -61,6 +61,7 @@ use nix::unistd::{geteuid, getuid};
 use self::container::Container;
 use self::failure::Failure;
 use self::store::{Paths, make_private};
+use crate::hint::hinted;
 use crate::linux::cgroup::systemd::Instance;
 pub(crate) use crate::linux::process::in_path;
 
@@ -130,9 +131,10 @@ impl Engine {
             Some(said) => std::path::absolute(said)?,
             None => owner.default_run()?,
         };
-        make_private(&data)?;
-        make_private(&run)?;
-        Ok(Self { paths: Paths { data, run }, owner, options })
+        take(&data, "name another place: podling --root DIR, or export PODLING_ROOT=DIR")?;
+        take(&run, run_elsewhere(&run))?;
+        let paths = Paths { data, run };
+        Ok(Self { paths, owner, options })
     }
 
     /// All containers. Fails if one is broken: for who must know what all of them use. See [`Engine::sound_containers`].
@@ -260,9 +262,19 @@ impl Owner {
         }
         let data = match directory_variable("XDG_DATA_HOME") {
             Some(data) => data,
-            None => directory_variable("HOME").context("neither HOME nor XDG_DATA_HOME is set")?.join(".local/share"),
+            None => self.home()?.join(".local/share"),
         };
         Ok(data.join("podling"))
+    }
+
+    /// The home directory: what cron and system services do not tell, /etc/passwd does.
+    fn home(self) -> Result<PathBuf> {
+        let Self::User { uid, .. } = self else { return Ok("/root".into()) };
+        let known = || userns::login(uid).map(|login| PathBuf::from(login.home)).filter(|home| home.is_absolute());
+        directory_variable("HOME").or_else(known).ok_or_else(|| {
+            let cure = "export HOME=DIR, or name a place for the store: podling --root DIR";
+            hinted("neither HOME nor XDG_DATA_HOME is set, and /etc/passwd knows no home of yours", cure)
+        })
     }
 
     /// Where what a reboot may remove is kept. Without XDG_RUNTIME_DIR (a login without a session): /run/user/UID if it
@@ -279,15 +291,51 @@ impl Owner {
         if ours(&session) {
             return Ok(session.join("podling"));
         }
-        let fallback = PathBuf::from(format!("/tmp/podling-run-{uid}"));
-        if !fallback.exists() {
-            eprintln!("podling: XDG_RUNTIME_DIR is not set; using {}", fallback.display());
+        let fallback = fallback_run(uid);
+        let there = fs::symlink_metadata(&fallback);
+        if there.is_err() {
+            let why = if std::env::var_os("XDG_RUNTIME_DIR").is_some() { "no absolute path" } else { "not set" };
+            eprintln!("podling: XDG_RUNTIME_DIR is {why}; using {}", fallback.display());
+            make_private(&fallback)?;
         }
-        make_private(&fallback)?;
         if !ours(&fallback) || fs::symlink_metadata(&fallback)?.mode() & 0o077 != 0 {
-            bail!("{} belongs to somebody else or is open to others; set XDG_RUNTIME_DIR", fallback.display());
+            return Err(hinted(
+                format!("{} belongs to somebody else, or is open to others", fallback.display()),
+                "name another place: podling --runroot DIR, or export XDG_RUNTIME_DIR=DIR",
+            ));
         }
         Ok(fallback)
+    }
+}
+
+/// The run directory of a user who has none of his own.
+fn fallback_run(uid: u32) -> PathBuf {
+    format!("/tmp/podling-run-{uid}").into()
+}
+
+/// Makes a directory of ours, or finds it. It must be ours: whoever owns it could do with our containers what he likes.
+/// (Root may look after anybody's.)
+fn take(directory: &Path, cure: &str) -> Result<()> {
+    match make_private(directory) {
+        Err(_) if directory.exists() => return Err(hinted(format!("{} is no directory", directory.display()), cure)),
+        Err(error) => return Err(hinted(format!("{error:#}"), cure)),
+        Ok(()) => {}
+    }
+    let owner = fs::metadata(directory).with_context(|| format!("looking at {}", directory.display()))?.uid();
+    if geteuid().is_root() || owner == geteuid().as_raw() {
+        return Ok(());
+    }
+    let who = userns::login(owner).map(|login| format!("{}, ", login.name)).unwrap_or_default();
+    Err(hinted(format!("{} belongs to another user ({who}uid {owner})", directory.display()), cure))
+}
+
+/// What to do when the run directory cannot be had. After `su` the variable is often still another user's.
+fn run_elsewhere(run: &Path) -> &'static str {
+    let followed = directory_variable("XDG_RUNTIME_DIR").is_some_and(|said| run == said.join("podling"));
+    if followed {
+        "'unset XDG_RUNTIME_DIR' lets podling find a place; or name one: podling --runroot DIR"
+    } else {
+        "name another place: podling --runroot DIR, or export PODLING_RUNROOT=DIR"
     }
 }
 

@@ -5,6 +5,7 @@
 //! namespace, for what several commands must see, and `after` in one of a single command's own.
 
 mod pipes;
+mod places;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -70,8 +70,12 @@ impl Verb for Remove {
             note(layout.find(typed).and_then(|image| removal.one(&image, typed)), self.ignore || self.force);
         }
         let said = removal.said;
-        sweep(&engine, &layout)?;
+        let swept = sweep(&engine, &layout);
         failure::print(&said)?;
+        // What kept the first from working is seldom worth a second line.
+        if status == 0 {
+            swept?;
+        }
         Ok(status)
     }
 }
