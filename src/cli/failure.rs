@@ -30,7 +30,13 @@ pub fn report(error: &Error) -> i32 {
     if error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe)) {
         return 141;
     }
-    let _ = io::stderr().write_all(render(error).as_bytes());
+    let mut text = render(error);
+    if !text.contains("\nhint: ")
+        && let Some(cure) = crate::engine::room::cure(&text)
+    {
+        text += &format!("hint: {cure}\n");
+    }
+    let _ = io::stderr().write_all(text.as_bytes());
     crate::engine::failure::status(error)
 }
 

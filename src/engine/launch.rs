@@ -62,7 +62,7 @@ impl Engine {
         if !container.config.ports.is_empty() {
             self.free_ports();
         }
-        for file in ["exit.json", "started.json"] {
+        for file in ["exit.json", "exit.json.tmp", "started.json"] {
             let _ = fs::remove_file(container.data.join(file));
         }
         make_private(&container.bundle())?;
@@ -101,9 +101,13 @@ impl Engine {
     /// Lets the program go.
     pub(super) fn let_go(&self, container: &Container, restarts: u32) -> Result<()> {
         trace::stage(format_args!("start: all is connected, the program may run"));
-        self.runtime_call(container, &["start", container.id()])?;
-        let started = Started { at: super::now(), restarts };
-        write_whole(&container.data.join("started.json"), &serde_json::to_vec(&started)?)?;
+        // Noted first: if there is no room for the note, the program must not have run.
+        let (note, started) = (container.data.join("started.json"), Started { at: super::now(), restarts });
+        write_whole(&note, &serde_json::to_vec(&started)?)?;
+        if let Err(error) = self.runtime_call(container, &["start", container.id()]) {
+            let _ = fs::remove_file(note);
+            return Err(error);
+        }
         write_whole(&container.run.join("started"), b"")?;
         self.record(container, "start", &[]);
         Ok(())

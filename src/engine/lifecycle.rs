@@ -226,8 +226,11 @@ impl Engine {
         self.claim_name(Some(name), container.id())?;
         let mut config = container.config.clone();
         config.name = name.into();
-        write_atomic(&container.data.join("container.json"), &serde_json::to_vec_pretty(&config)?)?;
-        self.release_name(container.name(), container.id());
+        let written = write_atomic(&container.data.join("container.json"), &serde_json::to_vec_pretty(&config)?);
+        // It has two names now, and keeps the one that its file says.
+        let given_up = if written.is_ok() { container.name() } else { name };
+        self.release_name(given_up, container.id());
+        written?;
         self.record(&Container { config, ..container.clone() }, "rename", &[]);
         Ok(())
     }

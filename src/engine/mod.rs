@@ -36,6 +36,7 @@ pub mod names;
 pub mod network;
 mod partial;
 pub mod request;
+pub mod room;
 mod rootfs;
 pub mod settings;
 mod shifted;
@@ -134,6 +135,7 @@ impl Engine {
         take(&data, "name another place: podling --root DIR, or export PODLING_ROOT=DIR")?;
         take(&run, run_elsewhere(&run))?;
         let paths = Paths { data, run };
+        room::remember(&paths);
         Ok(Self { paths, owner, options })
     }
 

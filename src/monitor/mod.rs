@@ -58,7 +58,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         }
     };
     let begun = command_line(arguments).and_then(|path| read(&path)).and_then(|config| {
-        let watch = begin(&config, &mut report)?;
+        let watch = begin(&config, &mut report).inspect_err(|_| exit::release(&config.exit_file))?;
         Ok((config, watch))
     });
     match begun {
@@ -124,6 +124,7 @@ fn begin(config: &MonitorConfig, report: &mut Report) -> Result<Option<Watch>> {
         .context("becoming a subreaper")?;
     let signals = signals().context("taking signals as events")?;
 
+    exit::reserve(&config.exit_file)?;
     trace::stage(format_args!("the log and the attach socket: before there is anything to say"));
     let log = Log::open(config)?;
     let clients = Clients::listen(&config.attach_socket, caller)?;
@@ -138,6 +139,7 @@ fn begin(config: &MonitorConfig, report: &mut Report) -> Result<Option<Watch>> {
             let mut clients = clients;
             clients.close();
             control.close();
+            exit::release(&config.exit_file);
             let _ = fs::remove_file(&config.monitor_pid_file);
             if let Ok(Outcome::Failed(failure)) = &failed {
                 report.say(failure);

@@ -4,6 +4,7 @@
 //! Most of it has to be made first, by mounting something over a piece of the machine: `Small` in the run's own mount
 //! namespace, for what several commands must see, and `after` in one of a single command's own.
 
+mod disk;
 mod pipes;
 mod places;
 

@@ -80,7 +80,7 @@ impl Verb for Save {
                 let part = part(path);
                 let file = File::create(&part).with_context(|| format!("writing {}", path.display()))?;
                 let saved = archive::save(&layout, &wanted, format, BufWriter::new(file));
-                if saved.is_err() {
+                if saved.is_err() && part != *path {
                     let _ = std::fs::remove_file(&part);
                 }
                 saved.with_context(|| format!("writing {}", path.display()))?;

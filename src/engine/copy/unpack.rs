@@ -19,6 +19,12 @@ pub enum Owner {
     Said(Option<Ids>),
 }
 
+/// The library says twice what it was doing, by names that only it knows; the system's word is enough.
+fn plain(error: std::io::Error) -> std::io::Error {
+    let kind = error.kind();
+    std::io::Error::new(kind, anyhow::Error::new(error).root_cause().to_string())
+}
+
 /// Unpacks a stream in directory `base`; nothing of it lands outside.
 pub fn unpack(stream: impl Read, base: &Path, owner: &Owner, overwrite: bool) -> Result<()> {
     let mut archive = Archive::new(stream);
@@ -43,7 +49,7 @@ pub fn unpack(stream: impl Read, base: &Path, owner: &Owner, overwrite: bool) ->
                 () => fs::remove_file(&target).with_context(what)?,
             }
         }
-        if !entry.unpack_in(base).with_context(what)? {
+        if !entry.unpack_in(base).map_err(plain).with_context(what)? {
             bail!("{} would land outside", name.display());
         }
         let given = match owner {

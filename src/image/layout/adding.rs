@@ -44,7 +44,7 @@ impl Adding<'_> {
         let digest = Digest::of(bytes);
         if !self.layout.has(digest) {
             let mut writer = self.writer()?;
-            writer.write_all(bytes).context("writing to the image store")?;
+            writer.write_all(bytes)?;
             writer.finish(None)?;
         }
         Ok(digest)
@@ -57,7 +57,7 @@ impl Adding<'_> {
         loop {
             match reader.read(&mut buffer)? {
                 0 => break,
-                read => writer.write_all(&buffer[..read]).context("writing to the image store")?,
+                read => writer.write_all(&buffer[..read])?,
             }
         }
         writer.finish(promised)
@@ -158,8 +158,12 @@ impl BlobWriter<'_> {
 }
 
 impl Write for BlobWriter<'_> {
+    /// An error says where: whoever copies from one file to another could not tell which of them failed.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.as_mut().map_or(Ok(0), |file| file.hashing.write(bytes))
+        let Some(file) = &mut self.file else { return Ok(0) };
+        file.hashing
+            .write(bytes)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.layout.writing())))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -183,6 +187,11 @@ pub struct Partial<'a> {
 }
 
 impl Partial<'_> {
+    /// What [`Self::append`] tries, for errors.
+    pub fn writing(&self) -> String {
+        self.layout.writing()
+    }
+
     /// How many bytes have arrived.
     pub fn have(&self) -> u64 {
         self.file.hashing.count()
@@ -200,6 +209,14 @@ impl Partial<'_> {
         file.rewind()?;
         self.file.hashing = Hashing::new(file);
         Ok(())
+    }
+
+    /// Gives up for now: what has arrived stays, and if nothing has, nothing does.
+    pub fn leave(self) {
+        if self.have() == 0 {
+            // Whoever waits for the lock sees that the name is gone, as after `finish`.
+            let _ = fs::remove_file(&self.file.path);
+        }
     }
 
     /// Stores it, if its digest is right; else what arrived is worth nothing and is removed.

@@ -101,6 +101,11 @@ impl Layout {
         read_at_most(self.open_blob(digest)?, MANIFEST_MAX, &format!("blob {digest}"))
     }
 
+    /// What is being tried when bytes are added, for errors.
+    fn writing(&self) -> String {
+        format!("writing to the image store {}", self.dir.display())
+    }
+
     fn read_json<T: DeserializeOwned>(&self, digest: Digest, what: &str) -> Result<T> {
         let bytes = self.read_blob(digest)?;
         serde_json::from_slice(&bytes).with_context(|| format!("{what} {digest} is not valid"))
@@ -146,13 +151,14 @@ struct Staged<'a> {
 impl<'a> Staged<'a> {
     fn new(path: &'a Path, bytes: &[u8]) -> Result<Self> {
         let temporary = path.with_extension(format!("new-{}", std::process::id()));
+        let staged = Self { path, temporary };
         let write = || -> std::io::Result<()> {
-            let mut file = File::create(&temporary)?;
+            let mut file = File::create(&staged.temporary)?;
             file.write_all(bytes)?;
             file.sync_data()
         };
         write().with_context(|| format!("writing {}", path.display()))?;
-        Ok(Self { path, temporary })
+        Ok(staged)
     }
 
     fn replace(self) -> Result<()> {
@@ -161,6 +167,13 @@ impl<'a> Staged<'a> {
             File::open(self.path.parent().unwrap_or(Path::new("/")))?.sync_all()
         };
         rename().with_context(|| format!("writing {}", self.path.display()))
+    }
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        // Gone already, unless it could not be written or put in its place.
+        let _ = fs::remove_file(&self.temporary);
     }
 }
 

@@ -39,11 +39,15 @@ impl Remote {
             let before = partial.have();
             match self.fetch_some(digest, blob.size(), &mut partial, progress) {
                 Ok(()) => break,
-                Err(Broken::ForGood(error)) => return Err(error),
+                Err(Broken::ForGood(error)) => {
+                    partial.leave();
+                    return Err(error);
+                }
                 Err(Broken::Again(error)) => {
                     // An attempt that brought something counts for nothing against the registry.
                     idle = if partial.have() > before { 1 } else { idle + 1 };
                     if idle >= self.patience.attempts {
+                        partial.leave();
                         return Err(error);
                     }
                     progress.event(Event::Retrying { blob: digest, why: &error.to_string() });
@@ -101,7 +105,7 @@ impl Remote {
             if let Err(error) = partial.append(&buffer[..read]) {
                 // On a full disk what we have of it helps nobody.
                 let _ = partial.restart();
-                return Err(Broken::ForGood(anyhow::Error::new(error).context("writing to the image store")));
+                return Err(Broken::ForGood(anyhow::Error::new(error).context(partial.writing())));
             }
             progress.event(Event::Bytes { blob: digest, done: partial.have() });
             if window.0.elapsed() > SLOW_WINDOW {

@@ -2,7 +2,8 @@
 //!
 //! Each driver gets what one read brought, which may hold many lines, one, or a part of one, and keeps it the way its
 //! field's readers expect: Kubernetes' and Docker's files, or the journal. None may stop the container: when a disk is
-//! full the lines are lost, not the program.
+//! full the lines are lost, not the program. So it is with conmon, too, which however goes on behind half a line, and
+//! leaves a log that Podman refuses to read.
 
 mod file;
 mod journald;
