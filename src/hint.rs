@@ -33,11 +33,15 @@ pub fn cured(error: impl Into<Error>, tried: impl Into<String>, hint: impl Into<
 
 /// An error as it is printed: one line, and a hint if there is one.
 pub fn render(error: &Error) -> String {
-    let line = line(error);
-    match error.downcast_ref::<Hinted>() {
-        Some(Hinted { hint, .. }) => format!("Error: {line}\nhint: {hint}\n"),
-        None => format!("Error: {line}\n"),
+    match cure(error) {
+        Some(hint) => format!("Error: {}\nhint: {hint}\n", line(error)),
+        None => format!("Error: {}\n", line(error)),
     }
+}
+
+/// What cures it, if anybody knew.
+pub fn cure(error: &Error) -> Option<&str> {
+    error.downcast_ref().map(|Hinted { hint, .. }| hint.as_str())
 }
 
 /// An error and its causes in one line: `mounting /proc: Operation not permitted`.
@@ -57,7 +61,7 @@ pub fn line(error: &Error) -> String {
 }
 
 /// The standard library adds `(os error 2)` to what the system says; the words are enough.
-fn without_numbers(line: &str) -> String {
+pub fn without_numbers(line: &str) -> String {
     let mut parts = line.split(" (os error ");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |line, part| line + part.split_once(')').map_or(part, |(_, rest)| rest))

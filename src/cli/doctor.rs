@@ -19,7 +19,7 @@ pub struct Doctor {
 
 impl Verb for Doctor {
     fn run(self, context: &Context) -> Result<i32> {
-        let findings = doctor::examine(&context.engine()?);
+        let findings = doctor::examine(&context.engine());
         let worst = doctor::verdict(&findings);
         let text = match self.format {
             Some(_) => format!("{}\n", serde_json::to_string_pretty(&findings)?),

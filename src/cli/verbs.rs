@@ -68,7 +68,10 @@ pub static ROWS: &[Row] = &[
     row::<export::Export>(&["export", "container export"], "Write a container's files to a tar file"),
     row::<export::Commit>(&["commit", "container commit"], "Make an image of a container's changes"),
     row::<ps::Ps>(&["ps", "container ls", "container list", "container ps"], "List containers"),
-    row::<doctor::Doctor>(&["doctor"], "Tell whether this machine can run containers, and what cures it"),
+    row::<doctor::Doctor>(
+        &["doctor"],
+        "Tell whether this machine can run containers (exit status 3: it cannot), and what cures it",
+    ),
     row::<info::Info>(&["info", "system info"], "Describe the machine, the store and the programs"),
     row::<info::Version>(&["version"], "Tell the version"),
     row::<inspect::Inspect>(&["inspect"], "Tell all about containers, images and volumes"),

@@ -15,7 +15,8 @@ use nix::unistd::{Pid, geteuid};
 
 use super::container::{Container, Process, monitor_in};
 use super::store::{Lock, write_whole};
-use super::{Engine, Owner, in_path};
+use super::{Engine, Owner};
+use crate::linux::idmap::Lack;
 use crate::linux::mount::{self, Propagation};
 use crate::linux::namespace::{self, Namespace};
 use crate::linux::process;
@@ -85,23 +86,23 @@ impl Engine {
         let user = login_name(uid).unwrap_or_else(|| uid.to_string());
         let maps = Maps::of_user(&user, uid, gid)?;
         if maps.is_single() {
-            self.warn_of_single_id(&user);
+            self.warn_of_single_id(&user, uid);
         }
         userns::enter(&maps, &[Namespace::User, Namespace::Mount])
     }
 
     /// Said once a boot, not once a command.
-    fn warn_of_single_id(&self, user: &str) {
+    fn warn_of_single_id(&self, user: &str, uid: u32) {
         let said = self.paths.run.join("single-id");
         if said.exists() {
             return;
         }
-        let cure = if in_path("newuidmap").is_none() || in_path("newgidmap").is_none() {
-            "install newuidmap and newgidmap (package uidmap or shadow-utils)".to_string()
-        } else {
-            format!("as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}")
-        };
-        eprintln!("podling: warning: only your own user id exists in containers; most images need more ({cure})");
+        if let Ok(Some(lack)) = Lack::of(user, uid) {
+            let cure = lack.cure(user);
+            eprintln!(
+                "podling: warning: only your own user id exists in containers, and most images need more: {lack} ({cure})"
+            );
+        }
         let _ = write_whole(&said, b"");
     }
 }

@@ -6,13 +6,19 @@
 //! The subtlety: whoever may write a gid map could drop a group from his list, and "everyone but this group" permissions
 //! would let him in. So the kernel wants `setgroups` denied for good first, unless a privileged writer (newgidmap) does it.
 
+use std::ffi::OsStr;
 use std::fmt;
-use std::path::Path;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use nix::unistd::Pid;
 
+use super::process::in_path;
+use crate::sys;
 use crate::trace::{self, Topic};
 
 /// `size` ids from `container` on are, outside, those from `host` on.
@@ -94,6 +100,92 @@ fn parse_subordinate(text: &str, name: &str, uid: u32) -> Result<Vec<Range>> {
         }
     }
     Ok(ranges)
+}
+
+/// The first of 65536 ids that are lent to nobody: after all that are, as useradd chooses.
+pub fn unlent() -> u32 {
+    const FIRST: u32 = 100_000;
+    let ends = [Kind::Uid, Kind::Gid].into_iter().flat_map(|kind| {
+        let text = std::fs::read_to_string(kind.subordinate_file()).unwrap_or_default();
+        text.lines().filter_map(end_of_range).collect::<Vec<_>>()
+    });
+    ends.max().unwrap_or(0).max(FIRST)
+}
+
+fn end_of_range(line: &str) -> Option<u32> {
+    let mut fields = line.trim().split(':').skip(1).map(|field| field.trim().parse::<u32>().ok());
+    fields.next()??.checked_add(fields.next()??)
+}
+
+/// Why nobody writes a map of more than a user's own id for him.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lack {
+    /// /etc/subuid or /etc/subgid lends him nothing.
+    Ranges,
+    /// The program is not installed.
+    Program(&'static str),
+    /// The program is neither set-uid root nor has it file capabilities.
+    Privilege(PathBuf),
+    /// This process may not gain privileges by executing anything (prctl(2), `PR_SET_NO_NEW_PRIVS`).
+    NewPrivileges,
+}
+
+impl Lack {
+    /// What the user called `name` with number `uid` lacks, if anything.
+    pub fn of(name: &str, uid: u32) -> Result<Option<Self>> {
+        for kind in [Kind::Uid, Kind::Gid] {
+            if subordinate(kind, name, uid)?.iter().all(|range| range.count == 0) {
+                return Ok(Some(Self::Ranges));
+            }
+        }
+        Ok(Self::of_programs())
+    }
+
+    /// What newuidmap and newgidmap lack, if anything.
+    pub fn of_programs() -> Option<Self> {
+        for program in [Kind::Uid, Kind::Gid].map(Kind::program) {
+            match in_path(program) {
+                None => return Some(Self::Program(program)),
+                Some(path) if !is_privileged(&path) => return Some(Self::Privilege(path)),
+                Some(_) => {}
+            }
+        }
+        nix::sys::prctl::get_no_new_privs().is_ok_and(|set| set).then_some(Self::NewPrivileges)
+    }
+
+    /// What to do about it.
+    pub fn cure(&self, name: &str) -> String {
+        match self {
+            Self::Ranges => {
+                let (first, last) = (unlent(), unlent() + 65535);
+                format!("sudo usermod --add-subuids {first}-{last} --add-subgids {first}-{last} {name}")
+            }
+            Self::Program(_) => "sudo apt-get install uidmap (Fedora: sudo dnf install shadow-utils)".into(),
+            Self::Privilege(path) => format!("sudo chmod u+s {}", path.display()),
+            Self::NewPrivileges => "start podling where no_new_privs is not set (systemd: NoNewPrivileges=no)".into(),
+        }
+    }
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Ranges => f.write_str("/etc/subuid or /etc/subgid lends you no ids"),
+            Self::Program(program) => write!(f, "{program} is not installed"),
+            Self::Privilege(path) => write!(f, "{} has no privilege", path.display()),
+            Self::NewPrivileges => f.write_str("no_new_privs is set: newuidmap gets no privilege"),
+        }
+    }
+}
+
+/// Whether whoever executes this file becomes root or gets capabilities. One that cannot be read may.
+fn is_privileged(program: &Path) -> bool {
+    if std::fs::metadata(program).is_ok_and(|it| it.mode() & 0o4000 != 0 && it.uid() == 0) {
+        return true;
+    }
+    File::open(program).is_ok_and(|file| {
+        sys::fgetxattr(file.as_fd(), OsStr::new("security.capability")).is_ok_and(|it| !it.is_empty())
+    })
 }
 
 /// A map that puts `own` at 0 and the lent ranges one after another from 1 on.
@@ -223,6 +315,13 @@ mod tests {
         assert_eq!(parse_subordinate(text, "ann", 1000).expect("sound"), expected);
         assert!(parse_subordinate("ann:1000", "ann", 1000).is_err());
         assert!(parse_subordinate("ann:4294967295:2", "ann", 1000).is_err());
+    }
+
+    #[test]
+    fn a_range_ends_where_the_next_may_begin() {
+        assert_eq!(end_of_range("ann:100000:65536"), Some(165_536));
+        assert_eq!(end_of_range("# ann"), None);
+        assert_eq!(end_of_range("ann:4294967295:2"), None);
     }
 
     #[test]

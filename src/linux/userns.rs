@@ -10,13 +10,13 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::unistd::{Pid, getegid, geteuid};
 
-use super::idmap::{self, IdMap, Kind, Writer};
+use super::idmap::{self, IdMap, Kind, Lack, Writer};
 use super::namespace::{self, Namespace};
-use super::process::{self, in_path};
-use crate::hint::cured;
+use super::process;
+use crate::hint::{cured, hinted};
 
 /// Who is who in a user namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,12 +37,11 @@ impl Maps {
     /// A user's own ids as root, and from 1 on all that root has lent him; his own alone where nothing was lent, or
     /// nobody could write such a map.
     pub fn of_user(name: &str, uid: u32, gid: u32) -> Result<Self> {
-        let uids = idmap::subordinate(Kind::Uid, name, uid)?;
-        let gids = idmap::subordinate(Kind::Gid, name, uid)?;
-        let writers = [Kind::Uid, Kind::Gid].map(Kind::program);
-        if uids.is_empty() || gids.is_empty() || writers.into_iter().any(|program| in_path(program).is_none()) {
+        if Lack::of(name, uid)?.is_some() {
             return Ok(Self::single(uid, gid));
         }
+        let uids = idmap::subordinate(Kind::Uid, name, uid)?;
+        let gids = idmap::subordinate(Kind::Gid, name, uid)?;
         Ok(Self { uids: idmap::with_subordinates(uid, &uids), gids: idmap::with_subordinates(gid, &gids) })
     }
 
@@ -116,7 +115,7 @@ pub fn enter(maps: &Maps, kinds: &[Namespace]) -> Result<()> {
     helper.reap()?;
     moved?;
     if !refusal.is_empty() {
-        bail!("mapping ids: {refusal}");
+        return Err(hinted(format!("mapping ids: {refusal}"), "'podling doctor' looks at what this needs"));
     }
     Ok(())
 }

@@ -5,6 +5,8 @@
 //! namespace, for what several commands must see, and `after` in one of a single command's own.
 
 mod disk;
+mod doctor;
+mod ids;
 mod pipes;
 mod places;
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 use super::Finding;
-use crate::engine::Engine;
+use crate::engine::Owner;
 
 fn read(path: &str) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
@@ -17,7 +17,7 @@ fn read(path: &str) -> Option<String> {
 pub fn version() -> Finding {
     const SUBJECT: &str = "kernel";
     let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let wsl = if release.to_ascii_lowercase().contains("microsoft") { " (WSL)" } else { "" };
+    let wsl = if is_wsl() { " (WSL)" } else { "" };
     let found = format!("Linux {release}{wsl}");
     match parse_version(&release) {
         Some(version) if version >= (5, 14) => Finding::good(SUBJECT, found),
@@ -34,6 +34,11 @@ pub fn version() -> Finding {
             "use Linux 5.14 or newer",
         ),
     }
+}
+
+/// Whether this is the Windows Subsystem for Linux.
+pub fn is_wsl() -> bool {
+    read("/proc/sys/kernel/osrelease").is_some_and(|release| release.to_ascii_lowercase().contains("microsoft"))
 }
 
 /// Major and minor of `6.12.0-amd64`.
@@ -120,17 +125,18 @@ pub fn user_namespaces() -> Finding {
 }
 
 /// Which controllers we may hand to containers.
-pub fn cgroup(engine: &Engine) -> Finding {
+pub fn cgroup(owner: Owner) -> Finding {
     const SUBJECT: &str = "control groups";
     const MOUNT: &str = "/sys/fs/cgroup";
     const BREAKS: &str = "--memory, --cpus, --pids-limit, stats";
     if !statfs(MOUNT).is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC) {
-        return Finding::limited(
-            SUBJECT,
-            "version 1 or hybrid",
-            BREAKS,
-            "boot with systemd.unified_cgroup_hierarchy=1 (WSL: kernelCommandLine=cgroup_no_v1=all in .wslconfig)",
-        );
+        let cure = if is_wsl() {
+            "in .wslconfig, below [wsl2]: kernelCommandLine=cgroup_no_v1=all; then in Windows: wsl --shutdown"
+        } else {
+            "boot with systemd.unified_cgroup_hierarchy=1: in /etc/default/grub, add it to GRUB_CMDLINE_LINUX; then \
+             sudo update-grub (Fedora: sudo grubby --update-kernel=ALL --args=systemd.unified_cgroup_hierarchy=1) and reboot"
+        };
+        return Finding::limited(SUBJECT, "version 1 or hybrid", BREAKS, cure);
     }
     let own = read("/proc/self/cgroup")
         .and_then(|text| text.lines().find_map(|line| Some(line.strip_prefix("0::")?.to_owned())));
@@ -138,9 +144,9 @@ pub fn cgroup(engine: &Engine) -> Finding {
         return Finding::limited(SUBJECT, "this process is in no group", BREAKS, "log in through systemd");
     };
     // An ordinary user's groups are below user@UID.service, wherever his shell itself is.
-    let group = match engine.owner {
-        crate::engine::Owner::Root => MOUNT.to_owned(),
-        crate::engine::Owner::User { uid, .. } => {
+    let group = match owner {
+        Owner::Root => MOUNT.to_owned(),
+        Owner::User { uid, .. } => {
             let service = format!("{MOUNT}/user.slice/user-{uid}.slice/user@{uid}.service");
             if Path::new(&service).exists() { service } else { format!("{MOUNT}{own}") }
         }

@@ -10,9 +10,10 @@
 mod kernel;
 mod user;
 
+use anyhow::Result;
 use serde::Serialize;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Owner};
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -55,21 +56,24 @@ impl Finding {
     }
 }
 
-/// Looks at everything; takes some milliseconds and changes nothing.
-pub fn examine(engine: &Engine) -> Vec<Finding> {
-    let mut findings = vec![kernel::version(), kernel::seccomp(), kernel::overlay(), kernel::cgroup(engine)];
-    if engine.rootless() {
+/// Looks at everything; takes some milliseconds and changes nothing. An engine that cannot even be opened is a finding, too.
+pub fn examine(engine: &Result<Engine>) -> Vec<Finding> {
+    let owner = engine.as_ref().map_or_else(|_| Owner::of_this_process(), |engine| engine.owner);
+    let rootless = owner != Owner::Root;
+    let mut findings = vec![kernel::version(), kernel::seccomp(), kernel::overlay(), kernel::cgroup(owner)];
+    if rootless {
         findings.extend([kernel::user_namespaces(), user::subordinate_ids(), user::map_programs()]);
     }
-    findings.extend([
-        user::run_directory(engine),
-        user::store(engine),
-        user::session(engine),
-        user::network(),
-        user::companions(engine),
-    ]);
+    match engine {
+        Ok(engine) => findings.extend([user::run_directory(engine), user::store(engine), user::companions(engine)]),
+        Err(why) => findings.push(user::no_engine(why)),
+    }
+    findings.extend([user::session(owner), user::network()]);
     // What is already known to be broken need not be tried.
-    if engine.rootless() && findings.iter().all(|finding| finding.verdict != Verdict::Broken) {
+    if let Ok(engine) = engine
+        && rootless
+        && findings.iter().all(|finding| finding.verdict != Verdict::Broken)
+    {
         findings.push(user::namespace_in_earnest(engine));
     }
     findings

@@ -1,7 +1,6 @@
 //! What the user has: ids lent to him, a session, directories, programs.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -9,9 +8,10 @@ use nix::sys::statfs::{FUSE_SUPER_MAGIC, NFS_SUPER_MAGIC, statfs};
 use nix::unistd::{User, getuid};
 
 use super::Finding;
-use crate::engine::{Engine, Owner, in_path};
+use crate::engine::{Engine, Owner, fallback_run, in_path, room};
+use crate::hint::{self, without_numbers};
 use crate::linux::cgroup::systemd::Instance;
-use crate::linux::idmap::{self, Kind};
+use crate::linux::idmap::{self, Kind, Lack};
 
 fn user_name() -> String {
     User::from_uid(getuid()).ok().flatten().map_or_else(|| getuid().to_string(), |user| user.name)
@@ -25,10 +25,12 @@ pub fn subordinate_ids() -> Finding {
         let ranges = idmap::subordinate(kind, &name, getuid().as_raw())?;
         anyhow::Ok(ranges.iter().map(|range| u64::from(range.count)).sum::<u64>())
     };
-    let cure = format!("sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}");
+    let cure = Lack::Ranges.cure(&name);
     match (count(Kind::Uid), count(Kind::Gid)) {
         (Err(error), _) | (_, Err(error)) => {
-            Finding::broken(SUBJECT, format!("{error:#}"), "every id map", "correct that line")
+            let file = if count(Kind::Uid).is_err() { Kind::Uid } else { Kind::Gid };
+            let cure = format!("sudo nano {}", file.subordinate_file().display());
+            Finding::broken(SUBJECT, hint::line(&error), "every id map", cure)
         }
         (Ok(0), _) | (_, Ok(0)) => Finding::limited(
             SUBJECT,
@@ -46,39 +48,40 @@ pub fn subordinate_ids() -> Finding {
 /// newuidmap and newgidmap must be able to write a map that we may not: set-uid root, or with a file capability.
 pub fn map_programs() -> Finding {
     const SUBJECT: &str = "newuidmap, newgidmap";
-    const BREAKS: &str = "mapping more than your own id";
-    for kind in [Kind::Uid, Kind::Gid] {
-        let name = kind.program();
-        let Some(path) = in_path(name) else {
-            let cure = "sudo apt-get install uidmap (Fedora: sudo dnf install shadow-utils)";
-            return Finding::limited(SUBJECT, format!("{name} is not installed"), BREAKS, cure);
-        };
-        let set_uid = fs::metadata(&path).is_ok_and(|it| it.mode() & 0o4000 != 0 && it.uid() == 0);
-        if !set_uid && !has_capability(&path) {
-            let cure = format!("sudo chmod u+s {}", path.display());
-            return Finding::limited(SUBJECT, format!("{} has no privilege", path.display()), BREAKS, cure);
+    match Lack::of_programs() {
+        None => Finding::good(SUBJECT, "installed and privileged"),
+        Some(lack) => {
+            Finding::limited(SUBJECT, lack.to_string(), "mapping more than your own id", lack.cure(&user_name()))
         }
     }
-    Finding::good(SUBJECT, "installed and privileged")
 }
 
-/// Whether a file has capabilities, as getcap(8) tells.
-fn has_capability(path: &Path) -> bool {
-    in_path("getcap")
-        .is_some_and(|getcap| Command::new(getcap).arg(path).output().is_ok_and(|it| !it.stdout.is_empty()))
+/// The directories that everything is kept in cannot be had.
+pub fn no_engine(why: &anyhow::Error) -> Finding {
+    Finding::broken("directories", hint::line(why), "everything", hint::cure(why).unwrap_or_default())
 }
 
 /// A directory that the system empties at boot and shares with nobody.
 pub fn run_directory(engine: &Engine) -> Finding {
     const SUBJECT: &str = "run directory";
     let run = engine.paths.run.display();
-    if engine.rootless() && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+    if engine.paths.run == fallback_run(getuid().as_raw()) {
+        // Lingering, too, makes the directory.
+        let cure = if Path::new("/run/systemd/system").exists() {
+            format!("loginctl enable-linger {}; export XDG_RUNTIME_DIR=/run/user/{}", user_name(), getuid())
+        } else {
+            String::new()
+        };
         return Finding::limited(
             SUBJECT,
-            format!("XDG_RUNTIME_DIR is not set; using {run}"),
-            "finding containers that another login started",
-            "log in through systemd (not su), or: export XDG_RUNTIME_DIR=/run/user/$(id -u)",
+            format!("there is none; using {run}"),
+            "running containers, when something cleans /tmp",
+            cure,
         );
+    }
+    if room::is_full(&engine.paths.run) {
+        let around = engine.paths.run.parent().unwrap_or(&engine.paths.run).display();
+        return Finding::broken(SUBJECT, format!("{run} is full"), "starting containers", format!("du -ahx {around}"));
     }
     Finding::good(SUBJECT, run.to_string())
 }
@@ -90,31 +93,38 @@ pub fn store(engine: &Engine) -> Finding {
     let kind = statfs(data).map(|fs| fs.filesystem_type());
     let free = nix::sys::statvfs::statvfs(data).map_or(0, |fs| fs.blocks_available() * fs.fragment_size());
     let found = format!("{}, {} MB free", data.display(), free / 1_000_000);
-    let cure = "keep it on a local disk: podling --root DIR, or PODLING_ROOT";
+    let cure = "keep it on a local disk: podling --root DIR, or export PODLING_ROOT=DIR";
+    if let Err(error) = nix::unistd::access(data, nix::unistd::AccessFlags::W_OK) {
+        let cure = "name another place: podling --root DIR, or export PODLING_ROOT=DIR";
+        return Finding::broken(SUBJECT, format!("{}: {}", data.display(), error.desc()), "every change", cure);
+    }
     match kind {
         Ok(NFS_SUPER_MAGIC | FUSE_SUPER_MAGIC) => {
             Finding::broken(SUBJECT, format!("{found}, on a network or FUSE file system"), "overlay", cure)
         }
-        _ if free < 100_000_000 => {
-            Finding::limited(SUBJECT, found, "images larger than that", "free some space, or podling system prune")
-        }
+        _ if free < 100_000_000 => Finding::limited(SUBJECT, found, "images larger than that", "podling system prune"),
         Ok(_) => Finding::good(SUBJECT, found),
-        Err(error) => Finding::broken(SUBJECT, format!("{}: {error}", data.display()), "everything", cure),
+        Err(error) => Finding::broken(SUBJECT, format!("{}: {}", data.display(), error.desc()), "everything", cure),
     }
 }
 
 /// A user's systemd makes his cgroups and starts his units; without lingering it ends all of them when he logs out.
-pub fn session(engine: &Engine) -> Finding {
+pub fn session(owner: Owner) -> Finding {
     const SUBJECT: &str = "systemd";
     if !Path::new("/run/systemd/system").exists() {
+        let cure = if super::kernel::is_wsl() {
+            "in /etc/wsl.conf, below [boot]: systemd=true; then in Windows: wsl --shutdown"
+        } else {
+            ""
+        };
         return Finding::limited(
             SUBJECT,
             "not the init system here",
             "units, restart at boot, the systemd cgroup manager",
-            "",
+            cure,
         );
     }
-    let Owner::User { .. } = engine.owner else { return Finding::good(SUBJECT, "the init system") };
+    let Owner::User { .. } = owner else { return Finding::good(SUBJECT, "the init system") };
     if !Instance::User.runs() {
         return Finding::limited(
             SUBJECT,
@@ -150,7 +160,7 @@ pub fn network() -> Finding {
     if let Err(error) = fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun") {
         return Finding::limited(
             SUBJECT,
-            format!("/dev/net/tun: {error}"),
+            without_numbers(&format!("/dev/net/tun: {error}")),
             BREAKS,
             "sudo modprobe tun; sudo chmod 666 /dev/net/tun",
         );
@@ -177,30 +187,29 @@ pub fn companions(engine: &Engine) -> Finding {
     match (engine.runtime(""), engine.monitor_program()) {
         (Ok(runtime), Ok(monitor)) => Finding::good(SUBJECT, format!("{}, {}", runtime.display(), monitor.display())),
         (Err(error), _) | (_, Err(error)) => {
-            Finding::broken(SUBJECT, format!("{error:#}"), "every container", "cargo build")
+            Finding::broken(SUBJECT, hint::line(&error), "every container", "cargo build")
         }
     }
 }
 
-/// Enters a user namespace as every rootless command does.
+/// Enters a user namespace as every rootless command does, but with a run directory of its own: it must make the namespace
+/// rather than join one that is there, and a warning that is said once must be left for whoever runs a container.
 pub fn namespace_in_earnest(engine: &Engine) -> Finding {
     const SUBJECT: &str = "a user namespace, tried";
+    let run = engine.paths.run.join(format!("doctor.{}", std::process::id()));
     let tried = std::env::current_exe().and_then(|podling| {
-        Command::new(podling)
-            .arg("--root")
-            .arg(&engine.paths.data)
-            .arg("--runroot")
-            .arg(&engine.paths.run)
-            .args(["unshare", "cat", "/proc/self/uid_map"])
-            .output()
+        let mut command = Command::new(podling);
+        command.arg("--root").arg(&engine.paths.data).arg("--runroot").arg(&run);
+        command.args(["unshare", "cat", "/proc/self/uid_map"]).output()
     });
+    let _ = fs::remove_dir_all(&run);
     match tried {
         Ok(output) if output.status.success() => {
             let ids: u64 = String::from_utf8_lossy(&output.stdout)
                 .lines()
                 .filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok())
                 .sum();
-            Finding::good(SUBJECT, format!("made, with {ids} ids"))
+            Finding::good(SUBJECT, format!("made, with {ids} {}", if ids == 1 { "id" } else { "ids" }))
         }
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr);
@@ -212,6 +221,6 @@ pub fn namespace_in_earnest(engine: &Engine) -> Finding {
                 "see the line above; the checks before this one passed",
             )
         }
-        Err(error) => Finding::broken(SUBJECT, error.to_string(), "every container", ""),
+        Err(error) => Finding::broken(SUBJECT, without_numbers(&error.to_string()), "every container", ""),
     }
 }
