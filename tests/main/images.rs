@@ -161,6 +161,11 @@ impl Layout {
         self
     }
 
+    /// A blob of it.
+    pub fn blob(&self, digest: &str) -> &[u8] {
+        self.blobs.get(digest).map_or(&[], Vec::as_slice)
+    }
+
     /// Writes the layout as one tar: what `podling load` and skopeo's `oci-archive:` read.
     pub fn write_archive(&self, path: &Path, name: &str) {
         let mut root = self.root.clone();

@@ -9,6 +9,7 @@ mod doctor;
 mod ids;
 mod pipes;
 mod places;
+mod registry;
 
 use std::ffi::OsStr;
 use std::fs;
