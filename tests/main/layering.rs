@@ -130,7 +130,7 @@ fn breaches(path: &Path, source: &str, rows: &HashMap<String, u32>) -> Vec<Strin
     let first = path.components().next().map(|part| part.as_os_str().to_string_lossy().into_owned());
     let module = first.unwrap_or_default().trim_end_matches(".rs").to_owned();
     let is_map = module == "lib";
-    let is_process = path == Path::new("linux/process.rs");
+    let may_clone = ["linux/process.rs", "linux/reaper.rs"].iter().any(|file| path == Path::new(file));
     let mut breaches = Vec::new();
     let mut breach = |line: usize, text: String| breaches.push(format!("src/{}:{line}: {text}", path.display()));
 
@@ -152,8 +152,8 @@ fn breaches(path: &Path, source: &str, rows: &HashMap<String, u32>) -> Vec<Strin
         match *word {
             "unsafe" if module != "sys" => breach(*line, "unsafe code outside src/sys.rs".into()),
             "unsafe_code" if module != "sys" => breach(*line, "src/sys.rs alone may allow unsafe code".into()),
-            "clone3" if !["sys", "runtime"].contains(&module.as_str()) && !is_process && next != ":" => {
-                breach(*line, "only linux::process and podling-runtime clone".into());
+            "clone3" if !["sys", "runtime"].contains(&module.as_str()) && !may_clone && next != ":" => {
+                breach(*line, "only linux::process, linux::reaper and podling-runtime clone".into());
             }
             "oci_spec" | "jiff" | "serde" if module == "linux" => {
                 breach(*line, format!("a chapter can use src/linux without `{word}`"));
@@ -249,7 +249,7 @@ fn planted_breaches_are_found_with_their_line() {
         (
             "engine/userns.rs",
             "sys::clone3(0, None)",
-            "src/engine/userns.rs:1: only linux::process and podling-runtime clone",
+            "src/engine/userns.rs:1: only linux::process, linux::reaper and podling-runtime clone",
         ),
         (
             "linux/caps.rs",
