@@ -1,7 +1,8 @@
 //! The first contents of a volume: what the image has at that place.
 //!
 //! Docker's custom, which images rely on: a volume that is empty gets a copy of the directory it will hide, with owners
-//! and modes. What is copied is read through the root file system, so a link in the image leads nowhere outside.
+//! and modes. Where the image has nothing to hide, a new volume is given to the user that the container runs as, who could
+//! not write to it otherwise; that is Podman's custom. What is copied is read through the root file system, so a link in the image leads nowhere outside.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -18,13 +19,31 @@ use crate::linux::{mount, resolve};
 /// Copies `target` of the container's root file system into the volume at `data`, if that is empty.
 pub fn fill(container: &Container, target: &str, data: &Path) -> Result<()> {
     let what = || format!("filling a volume with the image's {target}");
-    if fs::read_dir(data).with_context(what)?.next().is_some() {
+    match hidden(container, target) {
+        Some(source) if is_empty(data)? => copy(&source, data).with_context(what),
+        _ => Ok(()),
+    }
+}
+
+/// Gives a volume that nobody has used to the container's user, `uid:gid` on disk, unless the image has something there
+/// to go by.
+pub fn give_new(container: &Container, target: &str, data: &Path, (uid, gid): (u32, u32)) -> Result<()> {
+    let it = fs::metadata(data).with_context(|| data.display().to_string())?;
+    if (it.uid(), it.gid()) != (0, 0) || !is_empty(data)? || hidden(container, target).is_some() {
         return Ok(());
     }
-    let root = fs::File::open(container.rootfs()).with_context(what)?;
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-    let Ok(source) = resolve::open_in_root(&root, Path::new(target), flags) else { return Ok(()) };
-    copy(&source, data).with_context(what)
+    chown(data, Some(uid), Some(gid)).with_context(|| format!("giving {} to {uid}:{gid}", data.display()))
+}
+
+fn is_empty(directory: &Path) -> Result<bool> {
+    let mut entries = fs::read_dir(directory).with_context(|| directory.display().to_string())?;
+    Ok(entries.next().is_none())
+}
+
+/// The directory of the container's root file system that a mount at `target` will hide.
+fn hidden(container: &Container, target: &str) -> Option<OwnedFd> {
+    let root = fs::File::open(container.rootfs()).ok()?;
+    resolve::open_in_root(&root, Path::new(target), OFlag::O_PATH | OFlag::O_DIRECTORY).ok()
 }
 
 fn copy(source: &OwnedFd, to: &Path) -> Result<()> {

@@ -106,6 +106,9 @@ fn put(root: &mut Root, mount: Mount, plan: &FilesystemPlan) -> Result<()> {
         mount::set_propagation(&made, *propagation, *reach)?;
     }
 
+    // Looked for before the place is made: what is made for the mount is nobody's example.
+    let to_copy_up =
+        mount.copy_up && resolve::open_in_root(&root.tree, &mount.target, OFlag::O_PATH | OFlag::O_DIRECTORY).is_ok();
     let target = if !is_directory {
         resolve::file_in_root(&root.tree, &mount.target)?
     } else if must_be_real(&mount) {

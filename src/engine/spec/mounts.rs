@@ -15,6 +15,9 @@ use super::user::User;
 use crate::engine::Engine;
 use crate::engine::container::{Container, ContainerConfig, MountConfig, MountSource};
 use crate::engine::settings::{NamespaceMode, NetworkMode, UsernsMode};
+use crate::engine::store::make_private;
+use crate::engine::volume_fill;
+use crate::linux::overlay::{self, Durability, Lowers, Writable};
 
 /// Which of the container's namespaces belong to its user namespace: only those may be shown by a mount of its own.
 #[derive(Debug, Clone, Copy)]
@@ -165,7 +168,11 @@ fn one(engine: &Engine, container: &Container, user: &User, asked: &MountConfig,
             bound(&mut options);
             let data = engine.volume_data(name)?;
             if !said(&asked.options, &["nocopy"]) {
-                super::super::volume_fill::fill(container, &asked.target, &data)?;
+                volume_fill::fill(container, &asked.target, &data)?;
+            }
+            if engine.volume(name)?.options.is_empty() {
+                let owner = engine.on_disk(&container.config, (user.uid, user.gid))?;
+                volume_fill::give_new(container, &asked.target, &data, owner)?;
             }
             ("bind", data)
         }
@@ -191,7 +198,7 @@ fn one(engine: &Engine, container: &Container, user: &User, asked: &MountConfig,
     };
     if asked.chown && kind == "bind" {
         let (uid, gid) = engine.on_disk(&container.config, (user.uid, user.gid))?;
-        super::super::volume_fill::give(&source, uid, gid)?;
+        volume_fill::give(&source, uid, gid)?;
     }
     options.retain(|option| !matches!(option.as_str(), "z" | "Z" | "copy" | "U"));
     let options: Vec<&str> = options.iter().map(String::as_str).collect();

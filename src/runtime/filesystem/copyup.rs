@@ -4,7 +4,6 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 
 use anyhow::{Context, Result};
 use nix::dir::Dir;
@@ -14,16 +13,26 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat, mkn
 use nix::unistd::{Gid, Uid, fchown, fchownat, symlinkat};
 
 use crate::linux::resolve;
+use crate::runtime::plan::mounts::{Mount, Source};
 
-/// Copies the tree at `path` in `root`, which `target` holds open, into the detached tmpfs `made`.
-pub fn copy(root: &OwnedFd, target: &OwnedFd, made: &OwnedFd, path: &Path) -> Result<()> {
+/// Copies the tree at `asked`'s target in `root`, which `target` holds open, into the detached tmpfs `made`. Its top
+/// directory is as the image has it, unless somebody said how it is to be.
+pub fn copy(root: &OwnedFd, target: &OwnedFd, made: &OwnedFd, asked: &Mount) -> Result<()> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-    let from = resolve::open_in_root(root, path, flags)?;
+    let from = resolve::open_in_root(root, &asked.target, flags)?;
     // Opened again to be read: it must still be the directory that will be mounted on.
     let (held, found) = (fstat(target)?, fstat(&from)?);
     anyhow::ensure!((held.st_dev, held.st_ino) == (found.st_dev, found.st_ino), "it changed while it was copied");
     let to = openat(made, ".", flags | OFlag::O_CLOEXEC, Mode::empty())?;
-    directory(from, &to).context("copying what the image has there (tmpcopyup)")
+    let fresh = fstat(&to)?;
+    directory(from, &to).context("copying what the image has there (tmpcopyup)")?;
+    if is_described(asked) { like(&fresh, &to) } else { Ok(()) }
+}
+
+/// Whether the mount says itself whose its top directory is, or who may use it.
+fn is_described(asked: &Mount) -> bool {
+    let Source::New { settings, .. } = &asked.source else { return false };
+    settings.iter().any(|(name, _)| matches!(name.as_str(), "mode" | "uid" | "gid"))
 }
 
 fn directory(from: OwnedFd, to: &OwnedFd) -> Result<()> {
