@@ -14,6 +14,10 @@ use serde::{Deserialize, Serialize};
 /// The annotation of a bundle by which podling-runtime is asked, with the value `true`, to stay as pid 1 (`--init`).
 pub const INIT_ANNOTATION: &str = "podling.init";
 
+/// crun's annotation, which podling-runtime heeds too: with the value `1` the container's program keeps the groups of
+/// whoever starts it (`--group-add keep-groups`).
+pub const KEEP_GROUPS_ANNOTATION: &str = "run.oci.keep_original_groups";
+
 /// The version of OCI's runtime specification that our configurations name: the oldest with all that they use. A runtime
 /// refuses a version that it does not know (crun 1.8 knows 1.0 only), whatever the configuration asks of it.
 pub const CONFIG_VERSION: &str = "1.0.2";

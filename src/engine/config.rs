@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::settings::{
-    CgroupsMode, Device, Dns, Namespaces, NetworkMode, PortMapping, Resources, RestartPolicy, Security, Ulimit,
+    CgroupsMode, Device, DeviceRule, Dns, Namespaces, NetworkMode, Passwd, PortMapping, Resources, RestartPolicy,
+    Security, Ulimit,
 };
 use crate::handover::LogConfig;
 
@@ -34,6 +35,9 @@ pub struct ContainerConfig {
     pub user: String,
     /// Further groups, as asked.
     pub groups: Vec<String>,
+    /// What is done to /etc/passwd.
+    #[serde(default)]
+    pub passwd: Passwd,
     /// The working directory.
     pub working_dir: String,
     /// The host name; empty where the UTS namespace is not its own.

@@ -19,6 +19,7 @@ use super::lifecycle::Removal;
 use super::request::{ContainerRequest, Source};
 use super::settings::{NamespaceMode, NetworkMode, RestartPolicy, Seccomp};
 use super::shifted::give_to_root;
+use super::spec::user::KEEP_GROUPS;
 use super::store::{write_atomic, write_whole};
 use super::{Engine, names, spec};
 use crate::handover::LogDriver;
@@ -131,6 +132,18 @@ fn check(request: &ContainerRequest) -> Result<()> {
     }
     if let Some(signal) = &request.stop_signal {
         signal.parse::<Signal>().map_err(|error| Failure::Invalid(format!("{error:#}")))?;
+    }
+    are_there(request.preserve_fds)?;
+    if request.hostname.is_some() && request.namespaces.uts != NamespaceMode::Private {
+        return invalid(
+            "cannot set the host name (--hostname) of a UTS namespace that is not the container's own".into(),
+        );
+    }
+    if request.dns.no_hosts && !request.dns.hosts.is_empty() {
+        return invalid("--no-hosts and --add-host cannot be set together".into());
+    }
+    if request.groups.iter().any(|group| group == KEEP_GROUPS) && request.groups.len() > 1 {
+        return invalid("--group-add keep-groups cannot be used with other groups".into());
     }
     if request.terminal && request.log_driver == Some(LogDriver::Passthrough) {
         return invalid("the passthrough log driver cannot be used with a terminal (-t)".into());

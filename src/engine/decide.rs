@@ -62,6 +62,7 @@ impl Engine {
             env: environment(request, image),
             user: self.decide_user(request, image),
             groups: request.groups.clone(),
+            passwd: request.passwd.clone(),
             working_dir: request
                 .working_dir
                 .clone()

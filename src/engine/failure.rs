@@ -36,6 +36,8 @@ pub enum Failure {
     },
     /// What was asked for makes no sense, or not together.
     Invalid(String),
+    /// The image knows no user or group of this name (the whole message): the program cannot be executed as asked.
+    NoSuchUser(String),
     /// The container's program was found but cannot be executed.
     NotExecutable(String),
     /// The container's program was not found.
@@ -49,16 +51,16 @@ impl Failure {
     pub fn status(&self) -> i32 {
         match self {
             Self::ProgramNotFound(_) => 127,
-            Self::NotExecutable(_) => 126,
+            Self::NotExecutable(_) | Self::NoSuchUser(_) => 126,
             _ => 125,
         }
     }
 
     /// Sorts what an OCI runtime said by its text, which is part of the field's contract: "executable file not found"
-    /// means 127, a refused permission 126; but only where it speaks of executing.
+    /// means 127, a refused permission 126; but only where it speaks of executing, or of where to execute.
     pub fn from_runtime(message: &str) -> Self {
         let lower = message.to_lowercase();
-        let program = lower.contains("exec");
+        let program = lower.contains("exec") || lower.contains("working directory");
         let missing = ["executable file not found", "executable not found", "no such file or directory"];
         let refused = ["permission denied", "operation not permitted", "exec format error", "is a directory"];
         let said = message.trim().to_string();
@@ -86,9 +88,11 @@ impl fmt::Display for Failure {
             Self::NoSuchVolume(name) => write!(f, "no volume with name \"{name}\" found: no such volume"),
             Self::NoSuchObject(name) => write!(f, "no such object: \"{name}\""),
             Self::WrongState { name, state, wanted } => write!(f, "{wanted}: {name} is {state}"),
-            Self::Invalid(said) | Self::NotExecutable(said) | Self::ProgramNotFound(said) | Self::Start(said) => {
-                f.write_str(said)
-            }
+            Self::Invalid(said)
+            | Self::NoSuchUser(said)
+            | Self::NotExecutable(said)
+            | Self::ProgramNotFound(said)
+            | Self::Start(said) => f.write_str(said),
         }
     }
 }
@@ -110,6 +114,7 @@ mod tests {
         assert_eq!(status("crun: executable file `x` not found in $PATH: No such file or directory"), 127);
         assert_eq!(status("exec: \"x\": executable file not found in $PATH"), 127);
         assert_eq!(status("exec: \"/etc/passwd\": permission denied"), 126);
+        assert_eq!(status("entering the working directory /x: No such file or directory"), 127);
         assert_eq!(status("making the cgroup /sys/fs/cgroup/a: Permission denied"), 125);
         assert_eq!(status("mounting /proc: Invalid argument"), 125);
     }

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::settings::{
-    CgroupsMode, Device, Dns, Namespaces, NetworkMode, PortMapping, Resources, RestartPolicy, Security, Ulimit,
+    CgroupsMode, Device, DeviceRule, Dns, Namespaces, NetworkMode, Passwd, PortMapping, Resources, RestartPolicy,
+    Security, Ulimit,
 };
 use crate::handover::LogDriver;
 use crate::image::registry::Access;
@@ -42,6 +43,8 @@ pub struct ContainerRequest {
     pub user: Option<String>,
     /// `--group-add`.
     pub groups: Vec<String>,
+    /// What is done to /etc/passwd.
+    pub passwd: Passwd,
     /// `-w`.
     pub working_dir: Option<String>,
     /// `--hostname`.

@@ -20,6 +20,31 @@ pub struct Device {
     pub access: String,
 }
 
+/// One `--device-cgroup-rule 'c 10:200 rwm'`; `None` is any.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRule {
+    /// a, b or c.
+    pub kind: String,
+    /// The major number.
+    pub major: Option<i64>,
+    /// The minor number.
+    pub minor: Option<i64>,
+    /// Some of r, w, m.
+    pub access: String,
+}
+
+/// What is done to the container's /etc/passwd and /etc/group, so that its user has a name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Passwd {
+    /// `--passwd=false`: nothing.
+    pub leave: bool,
+    /// `--passwd-entry`: the line, where `$USERNAME`, `$UID`, `$GID`, `$NAME` and `$HOME` are the user's.
+    pub entry: Option<String>,
+    /// `--group-entry`: the line, where `$GROUPNAME` and `$GID` are the group's.
+    pub group_entry: Option<String>,
+}
+
 /// The namespaces asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespaces {

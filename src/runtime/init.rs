@@ -150,7 +150,7 @@ fn enter_namespaces(plan: &InitPlan, have: &Belongings) -> Result<()> {
         }
     }
     if plan.namespaces.maps.is_some() || plan.namespaces.joins(Namespace::User) {
-        become_root()?;
+        become_root(plan)?;
     }
     // The kernel would root a namespace made by clone3 at the *parent's* cgroup: it is copied before the move.
     if plan.namespaces.new.contains(&Namespace::Cgroup) {
@@ -171,9 +171,11 @@ fn enter_namespaces(plan: &InitPlan, have: &Belongings) -> Result<()> {
 }
 
 /// Root of the user namespace. Whoever made it has all capabilities in it, but is nobody there until he takes an id.
-fn become_root() -> Result<()> {
-    // Not allowed where the gid map was written without privilege, and then there is no group to lose.
-    let _ = trace::ask(Topic::User, "setgroups", format_args!("[]"), || sys::setgroups(&[]));
+fn become_root(plan: &InitPlan) -> Result<()> {
+    if !plan.process.keep_groups {
+        // Not allowed where the gid map was written without privilege, and then there is no group to lose.
+        let _ = trace::ask(Topic::User, "setgroups", format_args!("[]"), || sys::setgroups(&[]));
+    }
     let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
     trace::ask(Topic::User, "setresgid", format_args!("0"), || setresgid(gid, gid, gid))
         .context("becoming group 0 of the user namespace")?;

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use oci_spec::runtime::Spec;
 
-use crate::handover::INIT_ANNOTATION;
+use crate::handover::{INIT_ANNOTATION, KEEP_GROUPS_ANNOTATION};
 use crate::linux::idmap;
 use crate::linux::mount::{self, Propagation, Reach};
 use crate::linux::namespace::Namespace;
@@ -142,6 +142,7 @@ pub fn plan(id: &str, bundle: &Path, spec: &Spec, choices: &Choices) -> Result<I
     };
 
     let mut process = process::plan(process, linux.seccomp().as_ref(), choices.preserve_fds)?;
+    process.keep_groups = annotation(spec, KEEP_GROUPS_ANNOTATION) == Some("1");
     process.below_init = wants_init(spec, &namespaces)?;
     if process.below_init && (process.apparmor.is_some() || process.selinux.is_some()) {
         // A label is for the process that asked for it, which here would be pid 1.
@@ -163,8 +164,12 @@ pub fn plan(id: &str, bundle: &Path, spec: &Spec, choices: &Choices) -> Result<I
     Ok(plan)
 }
 
+fn annotation<'a>(spec: &'a Spec, name: &str) -> Option<&'a str> {
+    spec.annotations().as_ref()?.get(name).map(String::as_str)
+}
+
 fn wants_init(spec: &Spec, namespaces: &Namespaces) -> Result<bool> {
-    let asked = spec.annotations().as_ref().and_then(|all| all.get(INIT_ANNOTATION));
+    let asked = annotation(spec, INIT_ANNOTATION);
     if asked.is_none_or(|value| value != "true") {
         return Ok(false);
     }

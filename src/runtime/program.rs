@@ -204,12 +204,13 @@ fn give_terminal_and_pipes(process: &ProcessPlan) {
 
 fn change_user(process: &ProcessPlan) -> Result<()> {
     let told = format!("{}:{}", process.uid, process.gid);
-    let groups =
-        trace::ask(Topic::User, "setgroups", format_args!("{:?}", process.groups), || sys::setgroups(&process.groups));
-    match groups {
-        // Denied for good where an ordinary user wrote the gid map: then there are no groups to drop, either.
-        Err(Errno::EPERM) if process.groups.is_empty() => {}
-        result => result.context("setting the supplementary groups")?,
+    if !process.keep_groups {
+        let set = || sys::setgroups(&process.groups);
+        match trace::ask(Topic::User, "setgroups", format_args!("{:?}", process.groups), set) {
+            // Denied for good where an ordinary user wrote the gid map: then there are no groups to drop, either.
+            Err(Errno::EPERM) if process.groups.iter().all(|group| *group == process.gid) => {}
+            result => result.context("setting the supplementary groups")?,
+        }
     }
     // Capabilities would be lost here if the new user is not root; what he shall keep is set right after.
     keep_capabilities(true)?;

@@ -23,7 +23,7 @@ both!(environment_directory_user_and_host_name_are_as_asked, |world| {
     assert_eq!(run(world, &["--hostname=box"], &["hostname"]).ok(), "box");
     assert_eq!(run(world, &["-w", "/etc"], &["cwd"]).ok(), "/etc");
     let ids = run(world, &["-u", "somebody"], &["ids"]);
-    assert!(ids.ok().starts_with("Uid 1000 1000 1000 1000\nGid 1000 1000 1000 1000\nGroups 2000\n"), "{ids}");
+    assert!(ids.ok().starts_with("Uid 1000 1000 1000 1000\nGid 1000 1000 1000 1000\nGroups 1000 2000\n"), "{ids}");
     let ids = run(world, &["-u", "5:6"], &["ids"]);
     assert!(ids.ok().starts_with("Uid 5 5 5 5\nGid 6 6 6 6\n"), "{ids}");
 });

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::engine::request::ContainerRequest;
+use crate::engine::settings::Passwd;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Program")]
@@ -39,6 +40,15 @@ pub struct Program {
     /// Add a group: name, number, or keep-groups
     #[arg(long, value_name = "GROUP", value_delimiter = ',')]
     group_add: Vec<String>,
+    /// Give its user a line in /etc/passwd, where it has none
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    passwd: bool,
+    /// That line; $USERNAME, $UID, $GID, $NAME and $HOME are the user's
+    #[arg(long, value_name = "LINE")]
+    passwd_entry: Option<String>,
+    /// The line in /etc/group, where its group has none; $GROUPNAME and $GID are the group's
+    #[arg(long, value_name = "LINE")]
+    group_entry: Option<String>,
     /// Working directory
     #[arg(long, short, value_name = "DIR", value_parser = absolute)]
     workdir: Option<String>,
@@ -86,7 +96,8 @@ impl Program {
         request.unset_env = self.unsetenv;
         request.user = self.user;
         request.groups = self.group_add;
-        request.working_dir = self.workdir;
+        request.passwd = Passwd { leave: !self.passwd, entry: self.passwd_entry, group_entry: self.group_entry };
+        request.working_dir = self.workdir.filter(|directory| !directory.is_empty());
         request.umask = self.umask;
         request.timezone = self.tz;
         request.init = self.init;

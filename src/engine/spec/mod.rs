@@ -25,7 +25,7 @@ use super::container::{Container, ContainerConfig};
 use super::failure::Failure;
 use super::settings::{CgroupsMode, NamespaceMode, NetworkMode, Resources, Seccomp};
 use super::{CgroupManager, Engine};
-use crate::handover::{CONFIG_VERSION, INIT_ANNOTATION};
+use crate::handover::{CONFIG_VERSION, INIT_ANNOTATION, KEEP_GROUPS_ANNOTATION};
 use crate::linux::cgroup::Hierarchy;
 use crate::linux::process::Signal;
 use crate::linux::seccomp::{Circumstances, Filter, profile};
@@ -111,6 +111,9 @@ fn annotations(config: &ContainerConfig, pid1: &Pid1) -> Value {
     let mut all = config.annotations.clone();
     if let Pid1::Runtime = pid1 {
         all.insert(INIT_ANNOTATION.into(), "true".into());
+    }
+    if config.groups.iter().any(|group| group == user::KEEP_GROUPS) {
+        all.insert(KEEP_GROUPS_ANNOTATION.into(), "1".into());
     }
     all.entry("io.container.manager".into()).or_insert_with(|| "podling".into());
     all.entry("org.opencontainers.image.stopSignal".into())

@@ -117,7 +117,7 @@ pub fn capabilities(config: &ContainerConfig) -> Result<u64> {
     Ok(((base & !dropped) | added) & ours)
 }
 
-/// Root gets the set; another user only what was added by name, and that as ambient, or he would lose it at execve.
+/// Root gets the set; another user only what was added, and that as ambient, or he would lose it at execve.
 /// Nothing is ever inheritable for root: a file's inheritable bits would wake it.
 fn sets(config: &ContainerConfig, user: &User, bounding: u64) -> Result<Value> {
     let names = |set: u64| Capability::list(set).map(|it| it.to_string()).collect::<Vec<_>>();
@@ -125,14 +125,15 @@ fn sets(config: &ContainerConfig, user: &User, bounding: u64) -> Result<Value> {
         return Ok(json!({ "bounding": names(bounding), "effective": names(bounding), "permitted": names(bounding) }));
     }
     let mut added = 0;
-    for name in config.security.cap_add.iter().filter(|name| !name.eq_ignore_ascii_case("all")) {
-        added |= name.parse::<Capability>()?.bit();
+    for name in &config.security.cap_add {
+        added |= if name.eq_ignore_ascii_case("all") { bounding } else { name.parse::<Capability>()?.bit() };
     }
     let own = names(added & bounding);
     Ok(json!({ "bounding": names(bounding), "effective": own, "permitted": own, "inheritable": own, "ambient": own }))
 }
 
-/// What was asked; and, as Podman does, as many files and processes as the caller could have himself.
+/// What was asked; and, as Podman does, as many files and processes as the caller could have himself. With `host` nothing
+/// is said: whoever starts the container leaves it the limits he has.
 fn limits(config: &ContainerConfig) -> Result<Value> {
     let mut all = Vec::new();
     for limit in &config.ulimits {

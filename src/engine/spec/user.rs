@@ -27,6 +27,9 @@ pub struct User {
     pub home: String,
 }
 
+/// `--group-add keep-groups`: no group by name, but those that the caller has already.
+pub const KEEP_GROUPS: &str = "keep-groups";
+
 /// The most of /etc/passwd or /etc/group that is read.
 const FILE_MAX: u64 = 4 << 20;
 
@@ -57,7 +60,7 @@ fn look_up(passwd: &str, group: &str, asked: &str, more_groups: &[String]) -> Re
         }
         (None, Some(uid)) => ("", uid, 0, "/"),
         (None, None) => {
-            bail!(Failure::Invalid(format!("unable to find user {user}: no matching entries in passwd file")))
+            bail!(Failure::NoSuchUser(format!("unable to find user {user}: no matching entries in passwd file")))
         }
     };
     let gid = asked_group.map_or(Ok(primary), |asked| group_id(group, asked))?;
@@ -73,10 +76,14 @@ fn look_up(passwd: &str, group: &str, asked: &str, more_groups: &[String]) -> Re
             }
         }
     }
-    for asked in more_groups {
+    for asked in more_groups.iter().filter(|asked| *asked != KEEP_GROUPS) {
         groups.push(group_id(group, asked)?);
     }
-    groups.retain(|other| *other != gid);
+    // His own group again among the further ones, so that a set-group-id program cannot lose it for him: what is closed to
+    // a group (mode 0705) must stay closed (CVE-2022-2989).
+    if !asked.is_empty() {
+        groups.push(gid);
+    }
     groups.sort_unstable();
     groups.dedup();
     let home = if home.is_empty() { "/" } else { home };
@@ -91,7 +98,9 @@ fn group_id(group: &str, asked: &str) -> Result<u32> {
         .find(|fields| fields.len() >= 3 && fields[0] == asked)
         .and_then(|fields| fields[2].parse().ok())
         .or(number)
-        .with_context(|| Failure::Invalid(format!("unable to find group {asked}: no matching entries in group file")))
+        .ok_or_else(|| {
+            Failure::NoSuchUser(format!("unable to find group {asked}: no matching entries in group file")).into()
+        })
 }
 
 /// A number, if the word is one; a number no id can be is an error.
@@ -132,11 +141,11 @@ mod tests {
     #[test]
     fn users_are_found_by_name_and_number() {
         assert_eq!(told("").expect("root"), (0, 0, vec![], "/root".into()));
-        assert_eq!(told("ann").expect("ann"), (1000, 1000, vec![29], "/home/ann".into()));
-        assert_eq!(told("1000").expect("1000"), (1000, 1000, vec![29], "/home/ann".into()));
-        assert_eq!(told("ann:video").expect("ann:video"), (1000, 44, vec![], "/home/ann".into()));
-        assert_eq!(told("5:6").expect("5:6"), (5, 6, vec![], "/".into()));
-        assert_eq!(look_up(PASSWD, GROUP, "5", &["audio".into()]).expect("5").groups, [29]);
+        assert_eq!(told("ann").expect("ann"), (1000, 1000, vec![29, 1000], "/home/ann".into()));
+        assert_eq!(told("1000").expect("1000"), (1000, 1000, vec![29, 1000], "/home/ann".into()));
+        assert_eq!(told("ann:video").expect("ann:video"), (1000, 44, vec![44], "/home/ann".into()));
+        assert_eq!(told("5:6").expect("5:6"), (5, 6, vec![6], "/".into()));
+        assert_eq!(look_up(PASSWD, GROUP, "5", &["audio".into()]).expect("5").groups, [0, 29]);
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub struct ProcessPlan {
     pub gid: u32,
     /// Further groups.
     pub groups: Vec<u32>,
+    /// It keeps the groups that we have, whatever `groups` says.
+    pub keep_groups: bool,
     /// Mode bits its new files do not get.
     pub umask: u32,
     /// Capability sets; `None` leaves what we have.
@@ -79,6 +81,7 @@ pub fn plan(process: &Process, seccomp: Option<&LinuxSeccomp>, preserve_fds: i32
         uid: user.uid(),
         gid: user.gid(),
         groups: user.additional_gids().clone().unwrap_or_default(),
+        keep_groups: false,
         umask: user.umask().unwrap_or(0o022),
         capabilities: process.capabilities().as_ref().map(capabilities).transpose()?,
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
