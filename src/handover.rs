@@ -57,6 +57,8 @@ pub struct MonitorConfig {
     pub log: LogConfig,
     /// Kill the container after so many seconds.
     pub timeout: Option<u64>,
+    /// How many descriptors from 3 on, which our caller has open, the process gets.
+    pub preserve_fds: u32,
     /// Stay on the first process's report pipe and send the [`ExitRecord`] there too, because whoever started us waits.
     pub foreground: bool,
     /// Run this when all is recorded: program and arguments (empty: nothing). It is `podling container cleanup ID`.

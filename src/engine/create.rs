@@ -13,6 +13,7 @@ use oci_spec::image::Config as ImageConfig;
 
 use super::broken::Broken;
 use super::container::{Container, MountSource, Root};
+use super::exec::are_there;
 use super::failure::Failure;
 use super::image::Progress;
 use super::lifecycle::Removal;

@@ -22,6 +22,7 @@ use super::request::ExecRequest;
 use super::store::{make_private, read_if_there, write_whole};
 use super::{Engine, names, spec};
 use crate::handover::{ExitRecord, LogConfig, LogDriver, MonitorConfig, Stdin, Task};
+use crate::linux::process::inherited;
 use crate::trace::{self, Topic};
 
 /// How `exec` went.
@@ -33,6 +34,18 @@ pub enum ExecOutcome {
     Detached,
     /// `-d`: the session's id.
     Started(String),
+}
+
+/// Whether there are so many descriptors from 3 on to be passed to a container.
+pub(super) fn are_there(preserve_fds: u32) -> Result<()> {
+    let there = inherited(preserve_fds);
+    if there < preserve_fds {
+        bail!(Failure::Invalid(format!(
+            "file descriptor {} is not open: --preserve-fds passes on what this command was given",
+            3 + there
+        )));
+    }
+    Ok(())
 }
 
 impl Engine {
@@ -50,6 +63,7 @@ impl Engine {
         {
             bail!(Failure::Invalid(format!("the working directory {directory:?} is not an absolute path")));
         }
+        are_there(request.preserve_fds)?;
         self.enter(Some(container))?;
         let json = process_json(container, process, request)?;
         self.record(container, "exec", &[]);
@@ -117,6 +131,7 @@ impl Engine {
             stdin: if request.interactive { Stdin::Open } else { Stdin::Null },
             log: LogConfig { driver: LogDriver::None, path: directory.join("log"), max_size: None, tag: None },
             timeout: None,
+            preserve_fds: request.preserve_fds,
             foreground: !request.detach,
             exit_command: self.exit_command(["--exec", session.as_str(), container.id()].iter())?,
         };

@@ -170,6 +170,7 @@ impl Engine {
             stdin: if config.interactive { Stdin::Open } else { Stdin::Null },
             log: config.log.clone(),
             timeout: config.timeout,
+            preserve_fds: process::inherited(config.preserve_fds),
             foreground,
             exit_command: self.exit_command(config.remove.then_some("--rm").iter().chain(&[config.id.as_str()]))?,
         })

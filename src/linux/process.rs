@@ -25,6 +25,17 @@ use crate::hint::cured;
 use crate::sys::{self, Side};
 use crate::trace::{self, Topic};
 
+/// How many of the `wanted` descriptors from 3 on whoever started this program has left open for it, without a gap. What
+/// the program opens itself is close-on-exec, and so is not mistaken for one of them.
+pub fn inherited(wanted: u32) -> u32 {
+    let is_inherited = |fd: &u32| {
+        let told = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
+        let flags = told.lines().find_map(|line| i32::from_str_radix(line.strip_prefix("flags:")?.trim(), 8).ok());
+        flags.is_some_and(|flags| flags & libc::O_CLOEXEC == 0)
+    };
+    (3..3 + wanted).take_while(is_inherited).count() as u32
+}
+
 /// What /proc/PID/stat says of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {

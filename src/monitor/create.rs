@@ -127,6 +127,9 @@ fn command(config: &MonitorConfig, console: Option<&Console>) -> Command {
         Task::Create => command.arg("create").arg("--bundle").arg(&config.bundle),
         Task::Exec { process } => command.args(["exec", "--detach", "--process"]).arg(process),
     };
+    if config.preserve_fds > 0 {
+        command.arg("--preserve-fds").arg(config.preserve_fds.to_string());
+    }
     command.arg("--pid-file").arg(&config.pid_file);
     if let Some(console) = console {
         command.arg("--console-socket").arg(&console.told);

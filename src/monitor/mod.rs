@@ -48,7 +48,8 @@ const OWN_FAILURE: i32 = 125;
 
 /// The program. Its exit status means little (nobody waits for it); what happened is in the report and the record.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    forget_leaked_descriptors();
+    let config = command_line(arguments).and_then(|path| read(&path));
+    forget_leaked_descriptors(config.as_ref().map_or(0, |config| config.preserve_fds));
     trace::begin(Actor::Monitor);
     let mut report = match Report::open() {
         Ok(report) => report,
@@ -57,7 +58,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let begun = command_line(arguments).and_then(|path| read(&path)).and_then(|config| {
+    let begun = config.and_then(|config| {
         let watch = begin(&config, &mut report).inspect_err(|_| exit::release(&config.exit_file))?;
         Ok((config, watch))
     });
@@ -89,13 +90,13 @@ fn read(path: &Path) -> Result<MonitorConfig> {
 }
 
 /// Callers leak descriptors; held here, they would be held for the container's life. A pipe among them would keep its
-/// reader waiting for as long.
-fn forget_leaked_descriptors() {
+/// reader waiting for as long. Those meant for the container are kept until it has them.
+fn forget_leaked_descriptors(meant: u32) {
     let narration = std::env::var(trace::VARIABLE).ok();
     let narration = narration.and_then(|said| said.split_once(':')?.1.parse::<i32>().ok());
-    let mut kept: Vec<i32> = narration.into_iter().chain(Report::number()).filter(|fd| *fd > 2).collect();
+    let mut first = 3 + meant as i32;
+    let mut kept: Vec<i32> = narration.into_iter().chain(Report::number()).filter(|fd| *fd >= first).collect();
     kept.sort_unstable();
-    let mut first = 3;
     for fd in kept {
         if fd > first {
             let _ = sys::close_inherited(first, fd - 1);
@@ -133,6 +134,9 @@ fn begin(config: &MonitorConfig, report: &mut Report) -> Result<Option<Watch>> {
 
     trace::stage(format_args!("the runtime makes the container, and leaves"));
     let outcome = create::run(config, &mut streams, ends, &signals);
+    if config.preserve_fds > 0 {
+        let _ = sys::close_inherited(3, 2 + config.preserve_fds as i32);
+    }
     let (process, said) = match outcome {
         Ok(Outcome::Created(process, said)) => (process, said),
         failed => {

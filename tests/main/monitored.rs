@@ -62,6 +62,7 @@ pub fn config(world: &World, name: &str, script: &str, terminal: bool) -> Monito
         stdin: Stdin::Null,
         log: LogConfig { driver: LogDriver::K8sFile, path: bundle.join("log"), max_size: None, tag: None },
         timeout: None,
+        preserve_fds: 0,
         foreground: false,
         exit_command: Vec::new(),
         bundle,
