@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use anyhow::{Context, Error, anyhow};
 use clap::error::{ContextKind, ContextValue};
 
+use crate::cli::later;
 pub use crate::hint::{hinted, render};
 
 /// podling's own failure.
@@ -89,6 +90,11 @@ pub fn one_line(error: &clap::Error, path: &str) -> Error {
     // `--memory <SIZE>`: the value's name says nothing that the message does not.
     let flag = argument.split([' ', '=', '[']).next().unwrap_or_default();
     let value = said(ContextKind::InvalidValue).unwrap_or_default();
+    if error.kind() == Kind::UnknownArgument
+        && let Some(answer) = later::flag(flag)
+    {
+        return answer;
+    }
     let message = match error.kind() {
         Kind::UnknownArgument if flag.starts_with("--") => match said(ContextKind::SuggestedArg) {
             Some(like) if is_near(flag, &like) => {

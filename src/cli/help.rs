@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::cli::verbs::{self, GROUPS, ROWS};
-use crate::cli::{Context, Verb, failure, globals};
+use crate::cli::{Context, Verb, failure, globals, later};
 
 /// podling help
 #[derive(Debug, Args)]
@@ -38,6 +38,9 @@ fn is_group(name: &str) -> bool {
 /// Nothing in the table answers to these words.
 pub fn no_such_verb(words: &[OsString]) -> Result<i32> {
     let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+    if let Some(answer) = later::verb(words.iter().map(AsRef::as_ref)) {
+        return Err(answer);
+    }
     match &words[..] {
         [] => {
             eprint!("{}", program());

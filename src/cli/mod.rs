@@ -28,6 +28,7 @@ mod help;
 mod images;
 mod info;
 mod inspect;
+mod later;
 mod logs;
 mod port;
 pub mod progress;

@@ -76,6 +76,20 @@ both!(what_is_wrong_with_a_command_line_is_said_in_a_line, |world| {
         &["start", "-a", "x", "y"],
         &["--cgroup-manager", "none", "ps"],
         &["--explain=xml", "ps"],
+        &["pod", "create"],
+        &["kube", "play", "x"],
+        &["generate", "systemd", "x"],
+        &["build", "."],
+        &["network", "create", "x"],
+        &["healthcheck", "run", "x"],
+        &["container", "checkpoint", "x"],
+        &["image", "mount", "x"],
+        &["help", "pod"],
+        &["run", "--health-cmd", "true", "x"],
+        &["run", "--pod", "x", "y"],
+        &["run", "--ip=10.1.2.3", "x"],
+        &["run", "--memory-swappiness=10", "x"],
+        &["create", "--secret", "x", "y"],
     ] {
         misuse(world, &mut text, words);
     }
