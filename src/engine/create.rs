@@ -51,6 +51,7 @@ impl Engine {
             Source::Rootfs(directory) => (Root::Directory(rootfs(directory)?), ImageConfig::default(), None),
         };
         let id = names::new_id()?;
+        let _ranges = matches!(request.namespaces.user, UsernsMode::Auto { .. }).then(|| self.ranges()).transpose()?;
         let mut config = self.decide(request, &id, root, &image)?;
         // Told now rather than at the start.
         spec::pid1(self, &config)?;

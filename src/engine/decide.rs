@@ -13,7 +13,8 @@ use oci_spec::image::Config as ImageConfig;
 use super::container::{ContainerConfig, Init, MountConfig, MountSource, Root};
 use super::failure::Failure;
 use super::image::Silent;
-use super::request::{ContainerRequest, MountKind, MountRequest, PullRequest};
+use super::mapping::AUTO_SIZE;
+use super::request::{ContainerRequest, ImageVolumes, MountKind, MountRequest, PullRequest};
 use super::settings::{NamespaceMode, NetworkMode, PortMapping, UsernsMode};
 use super::{Engine, Owner, names, network};
 use crate::handover::{LogConfig, LogDriver};
@@ -127,8 +128,10 @@ impl Engine {
                 *name = self.container(name)?.config.id;
             }
         }
-        if let UsernsMode::Container(name) = &mut namespaces.user {
-            *name = self.container(name)?.config.id;
+        match &mut namespaces.user {
+            UsernsMode::Container(name) => *name = self.container(name)?.config.id,
+            UsernsMode::Auto { size, first } => *first = self.free_range(*size.get_or_insert(AUTO_SIZE))?,
+            _ => {}
         }
         Ok(namespaces)
     }

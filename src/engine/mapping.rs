@@ -10,8 +10,12 @@ use serde_json::{Value, json};
 use super::container::ContainerConfig;
 use super::failure::Failure;
 use super::settings::UsernsMode;
+use super::store::Lock;
 use super::{Engine, Owner};
 use crate::linux::idmap::{self, IdMap, Kind};
+
+/// How many ids a container with `--userns=auto` gets.
+pub(super) const AUTO_SIZE: u32 = 1024;
 
 impl Engine {
     /// The id maps of a user namespace that is to be made, uids and gids, as the specification has them.
@@ -43,12 +47,8 @@ impl Engine {
                 let all = |count: u32| vec![IdMap { container: 0, host: 1, size: count.saturating_sub(1) }];
                 Some((all(uids), all(gids)))
             }
-            UsernsMode::Auto { size } => {
-                let size = size.unwrap_or(1024);
-                if !self.rootless() || size >= uids.min(gids) {
-                    bail!(Failure::Invalid("--userns=auto needs more subordinate ids than there are".into()));
-                }
-                let all = vec![IdMap { container: 0, host: 1, size }];
+            &UsernsMode::Auto { size, first } => {
+                let all = vec![IdMap { container: 0, host: first.max(1), size: size.unwrap_or(AUTO_SIZE) }];
                 Some((all.clone(), all))
             }
             UsernsMode::Maps { uids, gids } => {
@@ -57,6 +57,29 @@ impl Engine {
                 Some((if uids.is_empty() { gids.clone() } else { uids }, gids))
             }
         })
+    }
+
+    /// The first of `size` ids that no other container with `--userns=auto` has: what escapes from one of them is nobody in
+    /// the others. (The caller holds [`Self::ranges`] until the container is there.) The lowest that fits is taken, so that
+    /// ranges come back, and with them the layers that were shifted for them.
+    pub(super) fn free_range(&self, size: u32) -> Result<u32> {
+        let have = idmap::count(&idmap::current(Kind::Uid)?).min(idmap::count(&idmap::current(Kind::Gid)?));
+        let ranges = self.sound_containers()?.into_iter().filter_map(|it| match it.config.namespaces.user {
+            UsernsMode::Auto { size, first } => Some((first.max(1), size.unwrap_or(AUTO_SIZE))),
+            _ => None,
+        });
+        let first = gap(ranges.collect(), size);
+        if !self.rootless() || u64::from(first) + u64::from(size) > have {
+            bail!(Failure::Invalid(format!(
+                "--userns=auto finds no {size} subordinate ids that no other container has, of {have}"
+            )));
+        }
+        Ok(first)
+    }
+
+    /// Held while a range is chosen and until it is written down.
+    pub(super) fn ranges(&self) -> Result<Lock> {
+        Lock::exclusive(&self.paths.run.join("ranges.lock"))
     }
 
     /// The entry for a user namespace, if the container has one other than ours.
@@ -90,6 +113,19 @@ impl Engine {
     }
 }
 
+/// The lowest place for `size` ids beside these ranges (first, size). 0 is the caller's own.
+fn gap(mut ranges: Vec<(u32, u32)>, size: u32) -> u32 {
+    ranges.sort_unstable();
+    let mut first: u32 = 1;
+    for (begin, length) in ranges {
+        if first.saturating_add(size) <= begin {
+            break;
+        }
+        first = first.max(begin.saturating_add(length));
+    }
+    first
+}
+
 /// `id` inside is 0 outside; the others follow in order. `count` ids exist.
 fn keep(id: u32, count: u32) -> Vec<IdMap> {
     if count <= 1 {
@@ -107,6 +143,15 @@ fn keep(id: u32, count: u32) -> Vec<IdMap> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lowest_gap_is_taken() {
+        assert_eq!(gap(vec![], 10), 1);
+        assert_eq!(gap(vec![(1, 10)], 10), 11);
+        assert_eq!(gap(vec![(21, 10), (1, 10)], 10), 11);
+        assert_eq!(gap(vec![(21, 10), (1, 10)], 11), 31);
+        assert_eq!(gap(vec![(5, 10)], 4), 1);
+    }
 
     #[test]
     fn keep_id_maps_every_id_once() {

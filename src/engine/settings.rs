@@ -95,6 +95,9 @@ pub enum UsernsMode {
     Auto {
         /// How many ids.
         size: Option<u32>,
+        /// The first of them, in the engine's user namespace; decided at create.
+        #[serde(default)]
+        first: u32,
     },
     /// `--uidmap`, `--gidmap`: container, host (in the engine's user namespace), size.
     Maps {

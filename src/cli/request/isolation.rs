@@ -135,7 +135,7 @@ fn userns(text: &str) -> Result<UsernsMode, String> {
         ("" | "host", None) => Ok(UsernsMode::Host),
         ("keep-id", _) => Ok(UsernsMode::KeepId { uid: number("uid"), gid: number("gid") }),
         ("nomap", None) => Ok(UsernsMode::Nomap),
-        ("auto", _) => Ok(UsernsMode::Auto { size: number("size") }),
+        ("auto", _) => Ok(UsernsMode::Auto { size: number("size"), first: 0 }),
         ("container", Some(name)) if !name.is_empty() => Ok(UsernsMode::Container(name.to_owned())),
         ("ns", Some(path)) if path.starts_with('/') => Ok(UsernsMode::Path(path.into())),
         _ => Err("expected host, keep-id[:uid=N,gid=N], nomap, auto[:size=N], container:NAME or ns:/PATH".into()),
@@ -184,7 +184,7 @@ mod tests {
             ("host", UsernsMode::Host),
             ("keep-id", UsernsMode::KeepId { uid: None, gid: None }),
             ("keep-id:uid=5,gid=6", UsernsMode::KeepId { uid: Some(5), gid: Some(6) }),
-            ("auto:size=1000", UsernsMode::Auto { size: Some(1000) }),
+            ("auto:size=1000", UsernsMode::Auto { size: Some(1000), first: 0 }),
             ("container:web", UsernsMode::Container("web".into())),
         ] {
             assert_eq!(userns(text), Ok(expected), "{text}");
