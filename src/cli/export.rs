@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -28,33 +28,32 @@ impl Verb for Export {
     fn run(self, context: &Context) -> Result<i32> {
         let engine = context.engine()?;
         let container = engine.container(&self.container)?;
-        let part = self.output.as_deref().map(part);
-        let out: Box<dyn Write> = match &part {
-            Some(path) => {
-                let file = File::create(path).with_context(|| format!("writing {}", path.display()))?;
-                Box::new(BufWriter::new(file))
-            }
-            None => Box::new(output()?),
-        };
-        engine.enter(Some(&container))?;
-        // The monitor's mount namespace shows the root without what is mounted in it (/proc, volumes), which is not the
-        // container's to give away: those directories stay, empty.
-        let root = match container.monitor() {
-            Some(monitor) => format!("/proc/{}/root{}", monitor.pid, container.rootfs().display()).into(),
-            None => engine.mount_once(&container)?,
-        };
-        let owners = engine.owners(&container.config)?;
-        let packed =
-            pack(open_directory(&root)?, Source::Plain, &[], owners.as_ref(), out).and_then(|mut out| Ok(out.flush()?));
-        if let (Some(part), Some(path)) = (&part, &self.output) {
-            if packed.is_err() {
-                let _ = std::fs::remove_file(part);
-            } else {
-                std::fs::rename(part, path).with_context(|| format!("writing {}", path.display()))?;
-            }
-        }
-        packed.with_context(|| format!("exporting {}", container.name())).map(|()| 0)
+        let exported = archive(self.output.as_deref(), |out| {
+            engine.enter(Some(&container))?;
+            // The monitor's mount namespace shows the root without what is mounted in it (/proc, volumes), which is not
+            // the container's to give away: those directories stay, empty.
+            let root = match container.monitor() {
+                Some(monitor) => format!("/proc/{}/root{}", monitor.pid, container.rootfs().display()).into(),
+                None => engine.mount_once(&container)?,
+            };
+            let owners = engine.owners(&container.config)?;
+            Ok(pack(open_directory(&root)?, Source::Plain, &[], owners.as_ref(), out)?.flush()?)
+        });
+        exported.with_context(|| format!("exporting {}", container.name())).map(|()| 0)
     }
+}
+
+/// Opens a file, or else standard output, lets `write` fill it, and gives the file its name when it is whole.
+pub fn archive(file: Option<&Path>, write: impl FnOnce(Box<dyn Write>) -> Result<()>) -> Result<()> {
+    let Some(file) = file else { return write(Box::new(output()?)) };
+    let what = || format!("writing {}", file.display());
+    let part = part(file);
+    let written = write(Box::new(BufWriter::new(File::create(&part).with_context(what)?)));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&part);
+        return written;
+    }
+    std::fs::rename(&part, file).with_context(what)
 }
 
 /// podling commit

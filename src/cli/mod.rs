@@ -44,6 +44,7 @@ mod system;
 mod top;
 mod verbs;
 mod volume;
+mod volume_archive;
 mod words;
 
 use std::ffi::OsString;

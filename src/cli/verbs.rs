@@ -9,8 +9,8 @@ use anyhow::Result;
 use clap::{ArgAction, ArgMatches, Command};
 
 use crate::cli::{
-    Context, Verb, completion, copy, doctor, events, exec, export, help, images, info, inspect, logs, port, ps, remove,
-    run, start, stats, stop, system, top, volume,
+    Context, Verb, completion, copy, diff, doctor, events, exec, export, help, images, info, inspect, logs, port, ps,
+    remove, run, start, stats, stop, system, top, update, volume, volume_archive,
 };
 
 /// A row of the table.
@@ -91,6 +91,8 @@ pub static ROWS: &[Row] = &[
     row::<volume::List>(&["volume ls", "volume list"], "List volumes"),
     row::<volume::Inspect>(&["volume inspect"], "Tell all about volumes"),
     row::<volume::Remove>(&["volume rm", "volume remove"], "Remove volumes"),
+    row::<volume_archive::Export>(&["volume export"], "Write what is in a volume to a tar file"),
+    row::<volume_archive::Import>(&["volume import"], "Fill a volume from a tar file"),
     row::<volume::Prune>(&["volume prune"], "Remove all volumes that no container uses"),
     row::<volume::Exists>(&["volume exists"], "Tell by the exit status whether there is such a volume"),
 ];

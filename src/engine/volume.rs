@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -19,9 +19,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Engine;
 use super::container::{Container, MountSource};
+use super::copy::unpack::{Owner, unpack};
 use super::events::Type;
 use super::failure::Failure;
 use super::store::{Lock, read_if_there, write_atomic};
+use crate::image::layer::decompress;
 use crate::trace::{self, Topic};
 
 /// What was decided about a volume: `volume.json`.
@@ -208,6 +210,12 @@ impl Engine {
             .with_context(|| format!("mounting volume {name} (tmpfs, {options})"))?;
         }
         Ok(data)
+    }
+
+    /// Unpacks a tar stream in a volume, over what is there, with the owners that it says.
+    pub fn fill_volume(&self, volume: &Volume, stream: impl Read + Send) -> Result<()> {
+        self.enter(None)?;
+        unpack(decompress(stream)?, &self.volume_data(&volume.name)?, &Owner::Said(None), true)
     }
 
     /// The containers that name a volume.

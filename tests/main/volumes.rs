@@ -56,3 +56,32 @@ both!(a_volume_of_memory_forgets_and_a_bound_one_is_the_hosts, |world| {
     run("bound:/b", "echo hello >/b/f").ok();
     assert_eq!(std::fs::read_to_string(here.join("f")).expect("written"), "hello\n");
 });
+
+both!(a_volume_is_exported_and_imported, |world| {
+    let image = world.image("busybox");
+    let run = |volume: &str, script: &str| {
+        world.podling(["run", "--rm", "--network=none", "-v", volume, image, "sh", "-c", script]).ok().to_owned()
+    };
+    let show = "cd /d; find . | sort; cat a/file; stat -c '%u %a' a/file .wh.odd";
+    let shown = run("one:/d", &format!("cd /d; mkdir a; echo x >a/file; chown 5 a/file; touch .wh.odd; {show}"));
+    let archive = world.dir.join("tmp/.archive");
+    let archive = archive.to_str().expect("plain ASCII");
+    world.podling(["volume", "export", "-o", archive, "one"]).ok();
+    world.podling(["volume", "create", "two"]).ok();
+    world.podling(["volume", "import", "two", archive]).ok();
+    assert_eq!(run("two:/d", show), shown);
+    // Through a pipe, and compressed.
+    let podling = crate::setup::setup().bin("podling");
+    let podling = podling.display();
+    world.podling(["volume", "create", "three"]).ok();
+    world.program("sh", ["-c", &format!("{podling} volume export one | gzip | {podling} volume import three -")]).ok();
+    assert_eq!(run("three:/d", show), shown);
+    let mut said = String::new();
+    for words in
+        [&["export", "gone"][..], &["import", "gone", archive], &["import", "two", "/nonexistent"], &["import", "two"]]
+    {
+        said += world.podling([&["volume"], words].concat()).fails(125);
+        said.push('\n');
+    }
+    world.snapshot("volume_archives", &said);
+});

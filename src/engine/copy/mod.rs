@@ -11,7 +11,7 @@
 //! keeps the numbers.
 
 mod pack;
-mod unpack;
+pub(super) mod unpack;
 
 use std::fs::{self, File};
 use std::io::{Read, Write, pipe};
