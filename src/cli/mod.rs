@@ -16,6 +16,7 @@
 
 mod completion;
 mod copy;
+mod diff;
 mod doctor;
 mod events;
 mod exec;
@@ -42,6 +43,7 @@ mod stats;
 mod stop;
 mod system;
 mod top;
+mod update;
 mod verbs;
 mod volume;
 mod volume_archive;

@@ -1,4 +1,4 @@
-//! `system df`, `system prune`, `system reset`, `unshare`.
+//! `system df`, `system prune`, `system reset`, `system migrate`, `unshare`.
 
 use std::ffi::OsString;
 use std::fs;
@@ -246,6 +246,20 @@ fn is_ours(name: &str) -> bool {
         "overlay-redirects",
     ];
     known.iter().any(|known| name == *known || name.strip_prefix(known).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// podling system migrate: what Podman's users type after a change of /etc/subuid, or when its locks have run out.
+#[derive(Debug, Args)]
+pub struct Migrate {
+    #[arg(long, hide = true)]
+    new_runtime: Option<String>,
+}
+
+impl Verb for Migrate {
+    fn run(self, _: &Context) -> Result<i32> {
+        // A user namespace is made anew when no container runs; locks are of files. Another runtime is chosen at `create`.
+        Ok(0)
+    }
 }
 
 /// podling unshare

@@ -15,7 +15,7 @@ use crate::image::compose::{Composition, layer_of};
 use crate::image::layer::Source;
 
 /// What the runtime makes in the container's layer only to mount something there.
-const MOUNT_POINTS: [&str; 8] =
+pub(super) const MOUNT_POINTS: [&str; 8] =
     ["dev", "etc/hostname", "etc/hosts", "etc/resolv.conf", "proc", "run/.containerenv", "run/podling-init", "sys"];
 
 /// What `commit` may be told.

@@ -11,6 +11,7 @@
 
 pub mod attach;
 pub mod broken;
+mod changes;
 pub mod cleanup;
 pub mod commit;
 mod config;
@@ -44,6 +45,7 @@ pub mod spec;
 pub mod stats;
 pub mod store;
 pub mod top;
+mod update;
 pub mod usage;
 pub mod userns;
 pub mod volume;

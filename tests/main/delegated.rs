@@ -73,6 +73,22 @@ both!(limits_are_what_the_container_sees, |world| {
     }
 });
 
+both!(limits_change_while_the_container_runs, |world| {
+    if limits_can_be_set() {
+        for manager in managers() {
+            let group = background(world, manager, &["--memory=64m", "--pids-limit=50"], &["sleep-forever"]);
+            let file = |name: &str| fs::read_to_string(group.join(name)).unwrap_or_default().trim().to_owned();
+            world.podling(["update", "--memory=32m", "--cpus=0.5", "it"]).ok();
+            assert_eq!([file("memory.max"), file("cpu.max"), file("pids.max")], ["33554432", "50000 100000", "50"]);
+            // What cannot be set was not decided, either.
+            world.podling(["update", "--cpuset-cpus=4000", "it"]).fails(125);
+            let told = world.podling(["inspect", "--format={{.HostConfig.Memory}} [{{.HostConfig.CpusetCpus}}]", "it"]);
+            assert_eq!(told.ok(), "33554432 []", "{manager}");
+            world.podling(["rm", "-f", "-t0", "it"]).ok();
+        }
+    }
+});
+
 both!(a_container_is_alone_in_a_cgroup_of_its_own, |world| {
     if limits_can_be_set() {
         for manager in managers() {

@@ -34,6 +34,7 @@ mod bad_input;
 mod book;
 mod broken;
 mod bundles;
+mod changes;
 mod chapters;
 mod command_line;
 mod containers;

@@ -88,7 +88,8 @@ impl Life {
     }
 }
 
-fn restart(text: &str) -> Result<RestartPolicy, String> {
+/// A restart policy.
+pub fn restart(text: &str) -> Result<RestartPolicy, String> {
     let (policy, retries) = text.split_once(':').map_or((text, None), |(policy, retries)| (policy, Some(retries)));
     match (policy, retries) {
         ("no" | "never" | "", None) => Ok(RestartPolicy::No),

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::amounts::Amounts;
 use crate::cli::format::human::parse_size;
 use crate::engine::request::ContainerRequest;
 use crate::engine::settings::{CgroupsMode, Resources, Ulimit};
@@ -9,39 +10,8 @@ use crate::engine::settings::{CgroupsMode, Resources, Ulimit};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct Limits {
-    /// Memory, such as 64m
-    #[arg(long, short, value_name = "SIZE", value_parser = parse_size)]
-    memory: Option<i64>,
-    /// Memory that is left to it when others want it
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    memory_reservation: Option<i64>,
-    /// Memory and swap together; -1: as much swap as there is
-    #[arg(long, value_name = "SIZE", value_parser = or_unlimited)]
-    memory_swap: Option<i64>,
-    /// CPUs, such as 1.5
-    #[arg(long, value_name = "NUMBER", value_parser = cpus)]
-    cpus: Option<f64>,
-    /// Share of CPU time among those that want it (1024)
-    #[arg(long, short, value_name = "SHARES")]
-    cpu_shares: Option<u64>,
-    /// Microseconds over which --cpu-quota counts
-    #[arg(long, value_name = "MICROSECONDS")]
-    cpu_period: Option<u64>,
-    /// Microseconds of CPU time in each period
-    #[arg(long, value_name = "MICROSECONDS")]
-    cpu_quota: Option<i64>,
-    /// The CPUs it may use: 0-3,5
-    #[arg(long, value_name = "CPUS")]
-    cpuset_cpus: Option<String>,
-    /// The memory nodes it may use
-    #[arg(long, value_name = "NODES")]
-    cpuset_mems: Option<String>,
-    /// Processes; -1: unlimited (2048)
-    #[arg(long, value_name = "NUMBER")]
-    pids_limit: Option<i64>,
-    /// Weight of its block device traffic, 10 to 1000
-    #[arg(long, value_name = "WEIGHT", value_parser = clap::value_parser!(u16).range(10..=1000))]
-    blkio_weight: Option<u16>,
+    #[command(flatten)]
+    amounts: Amounts,
     /// Limit of its processes: nofile=1024:2048 … (repeatable)
     #[arg(long, value_name = "NAME=SOFT[:HARD]", value_delimiter = ',', value_parser = ulimit)]
     ulimit: Vec<Ulimit>,
@@ -65,37 +35,14 @@ pub struct Limits {
 impl Limits {
     pub fn ask(self, request: &mut ContainerRequest) {
         request.resources = Resources {
-            // Zero is Docker's way to say no limit.
-            memory: self.memory.filter(|bytes| *bytes > 0),
-            memory_reservation: self.memory_reservation.filter(|bytes| *bytes > 0),
-            memory_swap: self.memory_swap.filter(|bytes| *bytes != 0),
-            cpus: self.cpus.filter(|cpus| *cpus > 0.0),
-            cpu_period: self.cpu_period,
-            cpu_quota: self.cpu_quota,
-            cpu_shares: self.cpu_shares.filter(|shares| *shares > 0),
-            cpuset_cpus: self.cpuset_cpus,
-            cpuset_mems: self.cpuset_mems,
-            pids: self.pids_limit,
-            blkio_weight: self.blkio_weight,
             unified: self.cgroup_conf.into_iter().collect(),
             oom_score_adj: self.oom_score_adj,
             shm_size: self.shm_size,
+            ..self.amounts.said()
         };
         request.ulimits = self.ulimit;
         request.cgroup_parent = self.cgroup_parent;
         request.cgroups = self.cgroups.unwrap_or_default();
-    }
-}
-
-fn or_unlimited(text: &str) -> Result<i64, String> {
-    if text == "-1" { Ok(-1) } else { parse_size(text) }
-}
-
-fn cpus(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(cpus) if cpus.is_finite() && cpus >= 0.0 => Ok(cpus),
-        Ok(_) => Err("must not be negative".into()),
-        Err(_) => Err("expected a number, such as 1.5".into()),
     }
 }
 

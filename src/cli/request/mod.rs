@@ -5,6 +5,7 @@
 //!
 //! All values are read before anything is done: a mistake is one line that names flag, value and reason.
 
+mod amounts;
 mod image;
 mod isolation;
 mod life;
@@ -18,8 +19,9 @@ use clap::Args;
 
 use crate::engine::request::{ContainerRequest, Source};
 
+pub use amounts::Amounts;
 pub use image::{Connection, Platform, Reach, pull_policy};
-pub use life::signal;
+pub use life::{restart as restart_policy, signal};
 
 /// Everything that `run` and `create` have in common.
 #[derive(Debug, Args)]
@@ -189,6 +191,13 @@ mod tests {
             "--timeout -1",
             "-w x",
             "--blkio-weight 5",
+            "--env-merge x",
+            "--image-volume bind-mount",
+            "--device-cgroup-rule c:1:3",
+            "--device-cgroup-rule c 1:3 rwx",
+            "--device-read-bps sda:5",
+            "--device-write-iops /dev/sda:x",
+            "--health-cmd true",
         ] {
             let mut words: Vec<_> = words.splitn(2, ' ').collect();
             words.push("image");

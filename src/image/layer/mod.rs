@@ -16,6 +16,7 @@
 //! whoever looks for unused ones; so [`InUse`] holds a shared lock until the container's own file names them.
 
 mod below;
+mod changes;
 mod compression;
 mod ids;
 mod pack;
@@ -44,6 +45,7 @@ use super::layout::{Layout, LoadedImage, LoadedLayer, lock};
 use super::progress::{Event, Progress};
 use crate::trace::{self, Topic};
 
+pub use changes::{Change, Done, changes};
 pub use compression::{Compression, decompress};
 pub use ids::Ids;
 pub use pack::{Source, pack};
