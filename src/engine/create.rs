@@ -54,6 +54,7 @@ impl Engine {
         let _ranges = matches!(request.namespaces.user, UsernsMode::Auto { .. }).then(|| self.ranges()).transpose()?;
         let mut config = self.decide(request, &id, root, &image)?;
         // Told now rather than at the start.
+        self.runtime(&config.runtime)?;
         spec::pid1(self, &config)?;
 
         trace::stage(format_args!("a container in the store: whole by one rename, or not there"));

@@ -128,7 +128,15 @@ impl Engine {
         let _ = network::disconnect(container);
         self.unmount(container);
         let _ = fs::remove_dir_all(container.bundle());
-        self.runtime_call(container, &["delete", "--force", container.id()])?;
+        if self.runtime(&container.config.runtime).is_ok() {
+            self.runtime_call(container, &["delete", "--force", container.id()])?;
+        } else {
+            // It is no longer installed, and what it knew of the container cannot be asked for any more.
+            if let Some(process) = container.process() {
+                process.kill();
+            }
+            super::rootfs::remove_tree(&self.paths.run.join("runtime").join(container.id()))?;
+        }
         super::rootfs::remove_tree(&container.run)
     }
 

@@ -203,7 +203,10 @@ impl Engine {
     pub fn runtime(&self, asked: &str) -> Result<PathBuf> {
         let said = Some(asked).filter(|asked| !asked.is_empty()).or(self.options.runtime.as_deref());
         match said {
-            Some(path) if path.contains('/') => Ok(std::path::absolute(path)?),
+            Some(path) if path.contains('/') => {
+                let path = std::path::absolute(path)?;
+                if path.is_file() { Ok(path) } else { bail!("no OCI runtime at {}", path.display()) }
+            }
             Some(name) if name != "podling-runtime" => {
                 in_path(name).with_context(|| format!("no OCI runtime \"{name}\" in $PATH"))
             }
