@@ -110,7 +110,9 @@ fn capitals(value: &Value) -> Value {
             .map(|(key, value)| {
                 let mut letters = key.chars();
                 let first: String = letters.next().map(|c| c.to_uppercase().collect()).unwrap_or_default();
-                (first + letters.as_str(), capitals(value))
+                // Here the template's name differs by more than capitals.
+                let name = if key == "cgroupVersion" { "CgroupsVersion".into() } else { first + letters.as_str() };
+                (name, capitals(value))
             })
             .collect(),
         Value::Array(list) => list.iter().map(capitals).collect(),

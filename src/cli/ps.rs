@@ -189,7 +189,7 @@ impl Ps {
             "Mounts": mounts(it).join(","),
             "Networks": network(&config.network),
             "Pid": pid,
-            "Pod": "", "PodName": "",
+            "Pod": "", "PodName": "", "IsInfra": false,
             "AutoRemove": config.remove,
             "Size": if sized { let (own, all) = size(engine, it); format!("{} (virtual {})", human::size(own), human::size(all)) } else { String::new() },
             "CGROUPNS": namespace("cgroup"), "IPC": namespace("ipc"), "MNT": namespace("mnt"), "NET": namespace("net"),

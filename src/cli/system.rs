@@ -83,14 +83,15 @@ fn summary(usage: &Usage) -> Vec<Value> {
 }
 
 fn verbose(usage: &Usage) -> String {
-    let mut images = "REPOSITORY\tTAG\tIMAGE ID\tSIZE\tSHARED SIZE\tUNIQUE SIZE\tCONTAINERS\n".to_string();
+    let mut images = "REPOSITORY\tTAG\tIMAGE ID\tCREATED\tSIZE\tSHARED SIZE\tUNIQUE SIZE\tCONTAINERS\n".to_string();
     for it in &usage.images {
         let name = it.image.names.first();
         images += &format!(
-            "{}\t{}\t{}\t{}\t{}\t{}\t{}\n",
+            "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\n",
             name.map_or_else(|| "<none>".into(), crate::image::Reference::name),
             name.map_or_else(|| "<none>".into(), crate::image::Reference::version),
             &it.image.id[..12],
+            ago(images::created(&it.image)),
             size(it.size),
             size(it.shared),
             size(it.size - it.shared),

@@ -63,8 +63,10 @@ fn host(engine: &Engine) -> Result<Value> {
     Ok(json!({
         "arch": architecture(),
         "cgroupControllers": controllers(),
+        "cgroupManager": engine.cgroup_manager().word(),
         "cgroupVersion": if unified { "v2" } else { "v1" },
         "conmon": { "path": monitor, "package": "podling", "version": format!("podling-monitor {VERSION}") },
+        "eventLogger": "file",
         "cpus": std::thread::available_parallelism().map_or(1, usize::from),
         "distribution": distribution(),
         "hostname": nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),

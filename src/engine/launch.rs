@@ -284,7 +284,7 @@ impl Engine {
 }
 
 impl CgroupManager {
-    fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::Systemd => "systemd",
             Self::Cgroupfs => "cgroupfs",

@@ -222,6 +222,9 @@ impl Engine {
     /// leads nowhere, and a crash there leaves it free for others.
     pub fn rename(&self, container: &Container, name: &str) -> Result<()> {
         super::names::check(name)?;
+        if container.name() == name {
+            return Ok(());
+        }
         let _lock = self.hold(container)?;
         self.claim_name(Some(name), container.id())?;
         let mut config = container.config.clone();

@@ -170,6 +170,7 @@ both!(wait_tells_how_it_ended, |world| {
 
 both!(a_renamed_container_answers_to_its_new_name_only, |world| {
     start(world, "before", &["until-term"]);
+    world.podling(["rename", "before", "before"]).ok();
     world.podling(["rename", "before", "after"]).ok();
     assert_eq!(status(world, "after"), "running");
     world.podling(["inspect", "--type=container", "before"]).fails(125);

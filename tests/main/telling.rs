@@ -136,6 +136,7 @@ both!(inspect_tells_what_was_decided_and_how_it_ended, |world| {
     assert_eq!(ask("{{.State.Status}} {{.State.ExitCode}} {{.State.Running}} {{.Name}}"), "exited 4 false one");
     assert_eq!(ask("{{.Config.WorkingDir}} {{.Config.StopSignal}} {{.Config.Labels.b}}"), "/tmp SIGINT 2");
     assert_eq!(ask("{{range .Mounts}}{{.Type}} {{.Name}} {{.Destination}} {{.RW}}{{end}}"), "volume data /data false");
+    assert_eq!(ask("{{if .State.Health}}{{.State.Health.Status}}{{end}}|{{.HostConfig.Binds}}"), "|[data:/data:ro]");
     assert_eq!(ask("{{.HostConfig.NetworkMode}} {{.Path}} {{json .Args}}"), "none sh [\"-c\",\"exit 4\"]");
     let all = world.podling(["inspect", "one"]);
     let all: serde_json::Value = serde_json::from_str(all.ok()).expect("JSON");

@@ -171,6 +171,10 @@ fn name_of(operand: &Operand) -> String {
     }
 }
 
+/// Fields that Go's programs leave out of their JSON where they are empty, but whose templates know them: the name of a
+/// mount that is no volume, the sizes that nobody asked for.
+const OMITTED: [&str; 3] = ["Name", "SizeRw", "SizeRootFs"];
+
 fn fields(value: &Value, path: &[String]) -> Result<Value> {
     let mut value = value;
     for name in path {
@@ -179,6 +183,7 @@ fn fields(value: &Value, path: &[String]) -> Result<Value> {
                 let same = |(key, _): &(&String, &Value)| key.eq_ignore_ascii_case(name);
                 match map.get(name).or_else(|| map.iter().find(same).map(|(_, found)| found)) {
                     Some(found) => found,
+                    None if OMITTED.contains(&name.as_str()) => return Ok("".into()),
                     None if name.starts_with(char::is_uppercase) => bail!("no field {name:?}: {}", there_is(map)),
                     None => return Ok(Value::Null),
                 }
@@ -245,6 +250,7 @@ mod tests {
             ("{{.Labels}} {{.Args}} {{.Nothing}} {{.Empty}}", "map[a.b:1 c:x] [sh -c] <no value> []"),
             ("{{json .Args}} {{.Args | json}}", r#"["sh","-c"] ["sh","-c"]"#),
             ("{{range .Mounts}}{{.Source}},{{end}}", "/a,/b,"),
+            ("{{range .Mounts}}[{{.Name}}]{{end}}", "[][]"),
             ("{{range $i, $m := .Mounts}}{{$i}}={{$m.Source}} {{$.Id}};{{end}}", "0=/a abc;1=/b abc;"),
             ("{{range $k, $v := .Labels}}{{$k}}:{{$v}} {{end}}", "a.b:1 c:x "),
             ("{{range .Empty}}x{{else}}none{{end}}", "none"),

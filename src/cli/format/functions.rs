@@ -39,7 +39,11 @@ pub fn call(name: &str, arguments: &[Value]) -> Result<Value> {
         ("truncate", [text, most]) => {
             plain(text).chars().take(most.as_u64().unwrap_or_default() as usize).collect::<String>().into()
         }
-        ("html" | "js" | "urlquery", [text]) => plain(text).into(),
+        ("html", [text]) => {
+            let marks = [("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\"", "&#34;"), ("'", "&#39;")];
+            marks.iter().fold(plain(text), |text, (mark, name)| text.replace(mark, name)).into()
+        }
+        ("js" | "urlquery", [text]) => plain(text).into(),
         _ if KNOWN.contains(&name) => bail!("{name} cannot be called with {} such arguments", arguments.len()),
         _ => bail!("function {name:?} not defined"),
     })

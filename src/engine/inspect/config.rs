@@ -7,6 +7,7 @@ use crate::engine::container::{Container, MountSource, Root};
 use crate::engine::network::word;
 use crate::engine::settings::{CgroupsMode, NamespaceMode, RestartPolicy, Seccomp, UsernsMode};
 use crate::handover::LogDriver;
+use crate::linux::caps::Capability;
 use crate::linux::process::Signal;
 
 /// `Config`: what would be the same on any host.
@@ -94,7 +95,12 @@ pub fn host(container: &Container) -> Value {
                 MountSource::Volume { name, .. } => name.clone(),
                 _ => return None,
             };
-            Some(format!("{source}:{}:{}", mount.target, mount.options.join(",")))
+            // As Podman: how it is mounted is said in full, also where nobody said it.
+            let mut options: Vec<&str> = mount.options.iter().map(String::as_str).collect();
+            if !options.contains(&"ro") && !options.contains(&"rw") {
+                options.insert(0, "rw");
+            }
+            Some(format!("{source}:{}:{}", mount.target, options.join(",")))
         })
         .collect();
     let tmpfs: Map<String, Value> = config
@@ -122,14 +128,15 @@ pub fn host(container: &Container) -> Value {
         "Annotations": config.annotations,
         "VolumeDriver": "",
         "VolumesFrom": null,
-        "CapAdd": security.cap_add,
-        "CapDrop": security.cap_drop,
+        "CapAdd": capabilities(&security.cap_add),
+        "CapDrop": capabilities(&security.cap_drop),
         "Dns": config.dns.servers,
         "DnsOptions": config.dns.options,
         "DnsSearch": config.dns.search,
         "ExtraHosts": config.dns.hosts.iter().map(|(name, address)| format!("{name}:{address}")).collect::<Vec<_>>(),
         "GroupAdd": config.groups,
-        "IpcMode": namespace(&spaces.ipc),
+        // Whoever knows its name may join it.
+        "IpcMode": if spaces.ipc == NamespaceMode::Private { "shareable".into() } else { namespace(&spaces.ipc) },
         "Cgroup": "",
         "Cgroups": if config.cgroups == CgroupsMode::Disabled { "disabled" } else { "default" },
         "Links": null,
@@ -158,6 +165,12 @@ pub fn host(container: &Container) -> Value {
         all.extend(more);
     }
     all
+}
+
+/// Capabilities by the kernel's names, however they were written.
+fn capabilities(said: &[String]) -> Vec<String> {
+    let name = |word: &String| word.parse::<Capability>().map_or_else(|_| word.to_uppercase(), |it| it.to_string());
+    said.iter().map(name).collect()
 }
 
 /// The fields about how much it may have.

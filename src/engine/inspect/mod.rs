@@ -125,6 +125,7 @@ fn state(container: &Container, status: &Status) -> Value {
         "Error": ended.filter(|record| record.timed_out).map_or("", |_| "it ran longer than --timeout allows"),
         "StartedAt": started.as_ref().map_or(NEVER, |started| &started.at),
         "FinishedAt": finished,
+        "Health": { "Status": "", "FailingStreak": 0, "Log": null },
         "CgroupPath": status.process().and_then(|process| cgroup(process.pid)).unwrap_or_default(),
         "CheckpointedAt": NEVER,
         "RestoredAt": NEVER,
