@@ -75,7 +75,7 @@ impl Verb for Exec {
             detach: self.detach,
             env: self.env_file.into_iter().chain(self.env).flatten().collect(),
             user: self.user,
-            working_dir: self.workdir,
+            working_dir: self.workdir.filter(|directory| !directory.is_empty()),
             privileged: self.privileged,
             preserve_fds: self.preserve_fds,
             detach_keys: self.detach_keys,

@@ -33,12 +33,14 @@ pub struct Run {
 enum Stream {
     Input,
     Output,
+    Error,
 }
 
 fn stream(text: &str) -> Result<Stream, String> {
     match text.to_ascii_lowercase().as_str() {
         "stdin" => Ok(Stream::Input),
-        "stdout" | "stderr" => Ok(Stream::Output),
+        "stdout" => Ok(Stream::Output),
+        "stderr" => Ok(Stream::Error),
         _ => Err("expected stdin, stdout or stderr".into()),
     }
 }
@@ -50,9 +52,11 @@ impl Verb for Run {
         if self.detach && !self.attach.is_empty() {
             return Err(failure::misuse("--detach and --attach cannot be used together", "run"));
         }
+        let joins = |stream| self.attach.is_empty() || self.attach.contains(&stream);
         let attach = AttachRequest {
-            stdin: request.interactive && (self.attach.is_empty() || self.attach.contains(&Stream::Input)),
-            output: self.attach.is_empty() || self.attach.contains(&Stream::Output),
+            stdin: request.interactive && joins(Stream::Input),
+            stdout: joins(Stream::Output),
+            stderr: joins(Stream::Error),
             detach_keys: self.detach_keys,
             signal_proxy: self.sig_proxy && !request.terminal,
         };

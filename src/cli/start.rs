@@ -40,7 +40,8 @@ impl Verb for Start {
         };
         let attach = AttachRequest {
             stdin: self.interactive && one.container.config.interactive,
-            output: true,
+            stdout: true,
+            stderr: true,
             detach_keys: self.detach_keys,
             signal_proxy: self.sig_proxy.unwrap_or(true) && !one.container.config.terminal,
         };
@@ -112,7 +113,8 @@ impl Verb for Attach {
         }
         let attach = AttachRequest {
             stdin: !self.no_stdin && container.config.interactive,
-            output: true,
+            stdout: true,
+            stderr: true,
             detach_keys: self.detach_keys,
             signal_proxy: self.sig_proxy && !container.config.terminal,
         };

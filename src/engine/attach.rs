@@ -37,8 +37,10 @@ const PIECE: usize = 4096;
 pub struct AttachRequest {
     /// Our standard input goes in.
     pub stdin: bool,
-    /// Its output comes out (stdout, stderr).
-    pub output: bool,
+    /// Its standard output comes out.
+    pub stdout: bool,
+    /// Its standard error comes out.
+    pub stderr: bool,
     /// The keys that detach, as written (`ctrl-p,ctrl-q`); none: Podman's default; empty: none do.
     pub detach_keys: Option<String>,
     /// Pass signals on.
@@ -54,14 +56,23 @@ pub struct AttachOptions {
     pub control: PathBuf,
     /// Our standard input goes in.
     pub stdin: bool,
-    /// Its output comes out; otherwise it is read and dropped.
-    pub output: bool,
+    /// Its standard output comes out; otherwise it is read and dropped.
+    pub stdout: bool,
+    /// Its standard error comes out; otherwise it is read and dropped.
+    pub stderr: bool,
     /// The container has a terminal.
     pub terminal: bool,
     /// The keys that detach.
     pub detach_keys: DetachKeys,
     /// Take signals for the container; without it they end us (after the terminal is restored).
     pub signal_proxy: bool,
+}
+
+impl AttachOptions {
+    /// Whether a packet from the stream `from` comes out.
+    fn wants(&self, from: u8) -> bool {
+        if from == packet::STDERR { self.stderr } else { self.stdout }
+    }
 }
 
 /// How it ended.
@@ -153,7 +164,7 @@ impl Attachment {
             for (source, events) in wanted.wait(None)? {
                 match source {
                     Source::Output if output.is_empty() => {
-                        if options.output && events.contains(PollFlags::POLLERR) {
+                        if options.stdout && events.contains(PollFlags::POLLERR) {
                             return Err(unread(Errno::EPIPE));
                         }
                     }
@@ -179,7 +190,7 @@ impl Attachment {
                                     let record = serde_json::from_slice(&buffer[1..count]);
                                     return Ok(Outcome::Exited(record.context("reading the exit record")?));
                                 }
-                                Ok(count) if options.output => {
+                                Ok(count) if options.wants(buffer[0]) => {
                                     out_to = buffer[0];
                                     output.extend_from_slice(&buffer[1..count]);
                                 }

@@ -54,6 +54,12 @@ pub struct ContainerConfig {
     pub mounts: Vec<MountConfig>,
     /// Devices.
     pub devices: Vec<Device>,
+    /// Which devices it may use beside those.
+    #[serde(default)]
+    pub device_rules: Vec<DeviceRule>,
+    /// It is made ready for systemd as its program.
+    #[serde(default)]
+    pub systemd: bool,
     /// The root file system is read-only.
     pub read_only: bool,
     /// … but /tmp, /run and /var/tmp are tmpfs.

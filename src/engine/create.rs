@@ -18,7 +18,7 @@ use super::failure::Failure;
 use super::image::Progress;
 use super::lifecycle::Removal;
 use super::request::{ContainerRequest, Source};
-use super::settings::{NamespaceMode, NetworkMode, RestartPolicy, Seccomp};
+use super::settings::{NamespaceMode, NetworkMode, RestartPolicy, Seccomp, UsernsMode};
 use super::shifted::give_to_root;
 use super::spec::user::KEEP_GROUPS;
 use super::store::{write_atomic, write_whole};
@@ -35,6 +35,9 @@ impl Engine {
             names::check(name)?;
             // Known now rather than after a long download.
             self.make_way(name, request.replace)?;
+        }
+        if request.replace && request.name.is_none() {
+            bail!(Failure::Invalid("--replace needs a name (--name)".into()));
         }
         if let Some(file) = &request.cid_file
             && file.exists()

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use oci_spec::image::Config as ImageConfig;
 
 use super::container::{ContainerConfig, Init, MountConfig, MountSource, Root};
+use super::environment::environment;
 use super::failure::Failure;
 use super::image::Silent;
 use super::mapping::AUTO_SIZE;
@@ -20,9 +21,6 @@ use super::{Engine, Owner, names, network};
 use crate::handover::{LogConfig, LogDriver};
 use crate::linux::process::Signal;
 use crate::linux::resolve;
-
-/// Where a program is looked for when the image does not say.
-pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl Engine {
     /// Everything about a new container but its name.
@@ -34,6 +32,7 @@ impl Engine {
         image: &ImageConfig,
     ) -> Result<ContainerConfig> {
         let (entrypoint, command) = words(request, image)?;
+        let systemd = wants_systemd(request, entrypoint.iter().chain(&command).next());
         let namespaces = self.resolve_namespaces(request)?;
         let (network, ports) = self.decide_network(request)?;
         let mounts = self.decide_mounts(request, image, id)?;
@@ -48,7 +47,12 @@ impl Engine {
             image.labels().iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect();
         labels.extend(request.labels.clone());
         let stop_signal = request.stop_signal.clone().or_else(|| image.stop_signal().clone());
-        let stop_signal = stop_signal.as_deref().unwrap_or("SIGTERM").parse::<Signal>()?.to_string();
+        let asks = if systemd { "SIGRTMIN+3" } else { "SIGTERM" };
+        let stop_signal = stop_signal.as_deref().unwrap_or(asks).parse::<Signal>()?.to_string();
+        let mut env = environment(request, image);
+        if systemd {
+            env.push(format!("container_uuid={}", &id[..32]));
+        }
         let mut exposed: Vec<String> = image.exposed_ports().clone().unwrap_or_default();
         exposed.extend(request.expose.iter().cloned());
         exposed.sort();
@@ -60,7 +64,7 @@ impl Engine {
             root,
             entrypoint,
             command,
-            env: environment(request, image),
+            env,
             user: self.decide_user(request, image),
             groups: request.groups.clone(),
             passwd: request.passwd.clone(),
@@ -77,6 +81,8 @@ impl Engine {
             annotations: request.annotations.clone(),
             mounts,
             devices: request.devices.clone(),
+            device_rules: request.device_rules.clone(),
+            systemd,
             read_only: request.read_only,
             read_only_tmpfs: request.read_only && !request.no_read_only_tmpfs,
             namespaces,
@@ -185,9 +191,15 @@ impl Engine {
                 more.push(mount);
             }
         }
-        for target in image.volumes().iter().flatten() {
+        let kind = match request.image_volumes {
+            ImageVolumes::Anonymous => Some(MountKind::Volume { name: None }),
+            ImageVolumes::Tmpfs => Some(MountKind::Tmpfs),
+            ImageVolumes::Ignore => None,
+        };
+        let wanted = |kind| image.volumes().iter().flatten().map(move |target| (kind, target));
+        for (kind, target) in kind.iter().flat_map(wanted) {
             let asked = MountRequest {
-                kind: MountKind::Volume { name: None },
+                kind: kind.clone(),
                 target: target.clone(),
                 options: Vec::new(),
                 chown: false,
@@ -258,21 +270,16 @@ fn words(request: &ContainerRequest, image: &ImageConfig) -> Result<(Vec<String>
     Ok((entrypoint, command))
 }
 
-fn environment(request: &ContainerRequest, image: &ImageConfig) -> Vec<String> {
-    let mut all: Vec<(String, String)> = vec![("PATH".into(), PATH.into()), ("container".into(), "podling".into())];
-    if request.terminal {
-        all.push(("TERM".into(), "xterm".into()));
+/// Whether the container is made ready for systemd as its first process: on request, or because the program is one.
+fn wants_systemd(request: &ContainerRequest, program: Option<&String>) -> bool {
+    match request.systemd.as_deref() {
+        Some("always") => true,
+        Some("false") => false,
+        _ => program.is_some_and(|program| {
+            let inits = ["/usr/sbin/init", "/usr/local/sbin/init", "/sbin/init", "init"];
+            inits.contains(&program.as_str()) || Path::new(program).file_name().is_some_and(|name| name == "systemd")
+        }),
     }
-    let said = image.env().iter().flatten().filter_map(|pair| pair.split_once('='));
-    let asked = request.env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    for (name, value) in said.chain(asked) {
-        match all.iter_mut().find(|(other, _)| other == name) {
-            Some((_, old)) => *old = value.into(),
-            None => all.push((name.into(), value.into())),
-        }
-    }
-    all.retain(|(name, _)| !request.unset_env.contains(name));
-    all.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
 /// What will be pid 1 with `--init`.

@@ -28,6 +28,7 @@ use super::failure::Failure;
 use super::store::{make_private, write_whole};
 use super::{CgroupManager, Engine, network, spec};
 use crate::handover::{ExitRecord, LogDriver, MonitorConfig, StartReport, Stdin, Task};
+use crate::linux::process;
 use crate::trace::{self, Topic};
 
 /// A monitor that this process started, and its container's process.
@@ -150,7 +151,8 @@ impl Engine {
             socket: container.attach_socket(),
             control: container.control_fifo(),
             stdin: request.stdin && container.config.interactive,
-            output: request.output,
+            stdout: request.stdout,
+            stderr: request.stderr,
             terminal: container.config.terminal,
             detach_keys,
             signal_proxy: request.signal_proxy,

@@ -22,6 +22,7 @@ mod decide;
 pub mod detach;
 mod discard;
 pub mod doctor;
+mod environment;
 pub mod events;
 pub mod exec;
 pub mod failure;

@@ -37,8 +37,12 @@ pub struct ContainerRequest {
     pub remove: bool,
     /// `-e`, `--env-file` and `--env-host`, resolved: later wins.
     pub env: Vec<(String, String)>,
+    /// `--env-merge`: values in which `$NAME` and `${NAME}` stand for what the container would have there.
+    pub merged_env: Vec<(String, String)>,
     /// `--unsetenv`.
     pub unset_env: Vec<String>,
+    /// `--unsetenv-all`: neither the image's variables nor our own.
+    pub unset_all_env: bool,
     /// `-u`, as written: `user[:group]`, names or numbers.
     pub user: Option<String>,
     /// `--group-add`.
@@ -55,6 +59,8 @@ pub struct ContainerRequest {
     pub annotations: BTreeMap<String, String>,
     /// `-v`, `--mount`, `--tmpfs`.
     pub mounts: Vec<MountRequest>,
+    /// `--image-volume`.
+    pub image_volumes: ImageVolumes,
     /// `--volumes-from`: container and options.
     pub volumes_from: Vec<String>,
     /// `--read-only`.
@@ -63,6 +69,8 @@ pub struct ContainerRequest {
     pub no_read_only_tmpfs: bool,
     /// `--device`.
     pub devices: Vec<Device>,
+    /// `--device-cgroup-rule`.
+    pub device_rules: Vec<DeviceRule>,
     /// Namespaces.
     pub namespaces: Namespaces,
     /// `--network`.
@@ -203,6 +211,18 @@ pub enum MountKind {
         /// The file system's type.
         kind: String,
     },
+}
+
+/// What becomes of the volumes that the image wants (`--image-volume`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ImageVolumes {
+    /// They are anonymous volumes.
+    #[default]
+    Anonymous,
+    /// They are in memory.
+    Tmpfs,
+    /// Nothing is mounted there.
+    Ignore,
 }
 
 /// What may be asked of `exec`.

@@ -177,6 +177,8 @@ pub struct Dns {
     pub hosts: Vec<(String, String)>,
     /// `--no-hosts`.
     pub no_hosts: bool,
+    /// `--no-hostname`: no /etc/hostname of ours.
+    pub no_hostname: bool,
 }
 
 /// What a container may do.
@@ -197,6 +199,8 @@ pub struct Security {
     pub mask: Vec<String>,
     /// `--security-opt unmask=A:B` (`ALL` too).
     pub unmask: Vec<String>,
+    /// `--security-opt proc-opts=`: further options of /proc's mount.
+    pub proc_options: Vec<String>,
     /// Options that mean nothing here (label=, apparmor=), kept for inspect.
     pub other: Vec<String>,
 }
@@ -240,12 +244,39 @@ pub struct Resources {
     pub pids: Option<i64>,
     /// `--blkio-weight`.
     pub blkio_weight: Option<u16>,
+    /// `--device-read-bps` and its kin.
+    pub throttles: Vec<Throttle>,
     /// `--cgroup-conf`: files of the cgroup.
     pub unified: BTreeMap<String, String>,
     /// `--oom-score-adj`.
     pub oom_score_adj: Option<i32>,
     /// `--shm-size`.
     pub shm_size: Option<i64>,
+}
+
+/// How much may go to and from a device in a second.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Throttle {
+    /// What is counted.
+    pub kind: ThrottleKind,
+    /// The block device.
+    pub device: PathBuf,
+    /// How much of it in a second.
+    pub rate: u64,
+}
+
+/// What a [`Throttle`] counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ThrottleKind {
+    /// Bytes read.
+    ReadBps,
+    /// Bytes written.
+    WriteBps,
+    /// Reads.
+    ReadIops,
+    /// Writes.
+    WriteIops,
 }
 
 /// One `--ulimit NAME=SOFT[:HARD]`; -1 is unlimited.

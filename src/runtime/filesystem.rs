@@ -116,8 +116,11 @@ fn put(root: &mut Root, mount: Mount, plan: &FilesystemPlan) -> Result<()> {
     } else {
         resolve::directory_in_root(&root.tree, &mount.target)?
     };
-    if mount.copy_up {
-        copyup::copy(&root.tree, &target, &made, &mount.target)?;
+    if !is_directory && is(&fstat(&target)?, SFlag::S_IFDIR) {
+        bail!("a file cannot be mounted on a directory");
+    }
+    if to_copy_up {
+        copyup::copy(&root.tree, &target, &made, &mount)?;
     }
     change_attributes(&made, &mount)?;
     mount::attach(&made, &target, &mount.target)?;

@@ -40,7 +40,7 @@ pub struct Isolation {
     /// Drop a capability, or all (repeatable)
     #[arg(long, value_name = "CAP", value_delimiter = ',')]
     cap_drop: Vec<String>,
-    /// no-new-privileges, seccomp=FILE|unconfined, mask=PATHS, unmask=PATHS|ALL (repeatable)
+    /// no-new-privileges, seccomp=FILE|unconfined, mask=PATHS, unmask=PATHS|ALL, proc-opts=OPTIONS (repeatable)
     #[arg(long, value_name = "OPTION", value_parser = option)]
     security_opt: Vec<SecurityOption>,
     /// Set a kernel parameter of its namespaces (repeatable)
@@ -56,6 +56,7 @@ enum SecurityOption {
     Seccomp(Seccomp),
     Mask(Vec<String>),
     Unmask(Vec<String>),
+    ProcOptions(Vec<String>),
     Other(String),
 }
 
@@ -85,6 +86,7 @@ impl Isolation {
                 SecurityOption::Seccomp(profile) => security.seccomp = profile,
                 SecurityOption::Mask(paths) => security.mask.extend(paths),
                 SecurityOption::Unmask(paths) => security.unmask.extend(paths),
+                SecurityOption::ProcOptions(options) => security.proc_options.extend(options),
                 SecurityOption::Other(text) => security.other.push(text),
             }
         }
@@ -169,8 +171,13 @@ fn option(text: &str) -> Result<SecurityOption, String> {
         }
         ("mask", _) => Ok(SecurityOption::Mask(paths()?)),
         ("unmask", _) => Ok(SecurityOption::Unmask(paths()?)),
-        ("label" | "apparmor" | "proc-opts", Some(_)) => Ok(SecurityOption::Other(text.to_owned())),
-        _ => Err("expected no-new-privileges, seccomp=, mask=, unmask=, label= or apparmor=".into()),
+        // Docker's word for the same.
+        ("systempaths", Some("unconfined")) => Ok(SecurityOption::Unmask(vec!["ALL".into()])),
+        ("proc-opts", Some(options)) if !options.is_empty() => {
+            Ok(SecurityOption::ProcOptions(options.split(',').map(str::to_owned).collect()))
+        }
+        ("label" | "apparmor", Some(_)) => Ok(SecurityOption::Other(text.to_owned())),
+        _ => Err("expected no-new-privileges, seccomp=, mask=, unmask=, proc-opts=, label= or apparmor=".into()),
     }
 }
 

@@ -62,8 +62,10 @@ pub struct Life {
     disable_content_trust: bool,
     #[arg(long, hide = true)]
     no_healthcheck: bool,
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, value_parser = ["container", "conmon", "healthy", "ignore"])]
     sdnotify: Option<String>,
+    #[arg(long, hide = true, value_parser = ["default", "image"])]
+    seccomp_policy: Option<String>,
 }
 
 /// The labels of a file.
@@ -71,7 +73,7 @@ type Labels = Vec<(String, String)>;
 
 impl Life {
     pub fn ask(self, request: &mut ContainerRequest) {
-        request.name = self.name;
+        request.name = self.name.filter(|name| !name.is_empty());
         request.replace = self.replace;
         request.remove = self.rm;
         request.restart = self.restart.unwrap_or_default();
@@ -130,10 +132,15 @@ fn log_driver(text: &str) -> Result<LogDriver, String> {
     }
 }
 
+/// Options of Docker's logs that ask for what we do not do: a log that is too large begins anew, so there is one file.
+/// Scripts that give them want a log, and have one.
+const DOCKERS: [&str; 6] = ["max-file", "compress", "mode", "max-buffer-size", "labels", "env"];
+
 fn log_option(text: &str) -> Result<(String, String), String> {
     let (key, value) = super::pair(text)?;
     match key.as_str() {
         "path" | "tag" => Ok((key, value)),
+        _ if DOCKERS.contains(&key.as_str()) => Ok((key, value)),
         "max-size" => {
             crate::cli::format::human::parse_size(&value)?;
             Ok((key, value))

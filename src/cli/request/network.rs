@@ -27,6 +27,9 @@ pub struct Network {
     /// Host name
     #[arg(long, short = 'h', value_name = "NAME")]
     hostname: Option<String>,
+    /// Leave /etc/hostname as the image has it
+    #[arg(long)]
+    no_hostname: bool,
     /// Add a line to /etc/hosts; the address may be host-gateway (repeatable)
     #[arg(long, value_name = "NAME:ADDRESS", value_delimiter = ',', value_parser = host)]
     add_host: Vec<(String, String)>,
@@ -59,6 +62,7 @@ impl Network {
         request.hostname = self.hostname;
         request.dns.hosts = self.add_host;
         request.dns.no_hosts = self.no_hosts;
+        request.dns.no_hostname = self.no_hostname;
         for server in self.dns {
             match server {
                 Server::Address(address) => request.dns.servers.push(address),

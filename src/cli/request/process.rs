@@ -28,9 +28,15 @@ pub struct Program {
     /// Pass all variables of this shell
     #[arg(long)]
     env_host: bool,
+    /// Change a variable: in VALUE, ${NAME} is what it would be (repeatable)
+    #[arg(long, value_name = "NAME=VALUE", value_parser = super::pair)]
+    env_merge: Vec<(String, String)>,
     /// Leave out a variable that the image sets (repeatable)
     #[arg(long, value_name = "NAME")]
     unsetenv: Vec<String>,
+    /// Leave out all variables that nobody asked for here
+    #[arg(long)]
+    unsetenv_all: bool,
     /// Pass http_proxy and its kin
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     http_proxy: bool,
@@ -93,7 +99,9 @@ impl Program {
             request.env.extend(std::env::vars());
         }
         request.env.extend(self.env_file.into_iter().flatten().chain(self.env.into_iter().flatten()));
+        request.merged_env = self.env_merge;
         request.unset_env = self.unsetenv;
+        request.unset_all_env = self.unsetenv_all;
         request.user = self.user;
         request.groups = self.group_add;
         request.passwd = Passwd { leave: !self.passwd, entry: self.passwd_entry, group_entry: self.group_entry };
@@ -145,9 +153,9 @@ pub fn env_file(path: &str) -> Result<Env, String> {
     Ok(variables)
 }
 
-/// A directory inside the container.
+/// A directory inside the container; an empty word is none, as in scripts whose variable is not set.
 pub fn absolute(text: &str) -> Result<String, String> {
-    if text.starts_with('/') { Ok(text.to_owned()) } else { Err("expected an absolute path".into()) }
+    if text.is_empty() || text.starts_with('/') { Ok(text.to_owned()) } else { Err("expected an absolute path".into()) }
 }
 
 fn umask(text: &str) -> Result<u32, String> {

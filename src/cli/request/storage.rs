@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cli::format::human::parse_size;
-use crate::engine::request::{ContainerRequest, MountKind, MountRequest};
-use crate::engine::settings::Device;
+use crate::engine::request::{ContainerRequest, ImageVolumes, MountKind, MountRequest};
+use crate::engine::settings::{Device, DeviceRule};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Files")]
@@ -23,6 +23,9 @@ pub struct Files {
     /// Mount all volumes of another container (repeatable)
     #[arg(long, value_name = "CONTAINER[:OPTIONS]")]
     volumes_from: Vec<String>,
+    /// What becomes of the volumes that the image wants: anonymous, tmpfs, ignore
+    #[arg(long, value_name = "MODE", value_parser = image_volumes)]
+    image_volume: Option<ImageVolumes>,
     /// Make the root file system read-only
     #[arg(long)]
     read_only: bool,
@@ -32,6 +35,9 @@ pub struct Files {
     /// Give it a device of this machine (repeatable)
     #[arg(long, value_name = "HOST[:CONTAINER][:rwm]", value_delimiter = ',', value_parser = device)]
     device: Vec<Device>,
+    /// Let it use devices by number, such as 'c 10:200 rwm' (repeatable; root only)
+    #[arg(long, value_name = "TYPE MAJOR:MINOR ACCESS", value_delimiter = ',', value_parser = device_rule)]
+    device_cgroup_rule: Vec<DeviceRule>,
 }
 
 impl Files {
@@ -40,7 +46,9 @@ impl Files {
         request.volumes_from = self.volumes_from;
         request.read_only = self.read_only;
         request.no_read_only_tmpfs = !self.read_only_tmpfs;
+        request.image_volumes = self.image_volume.unwrap_or_default();
         request.devices = self.device;
+        request.device_rules = self.device_cgroup_rule;
     }
 }
 
@@ -236,6 +244,32 @@ fn tmpfs(text: &str) -> Result<MountRequest, String> {
     }
     agree(&options)?;
     Ok(MountRequest { kind: MountKind::Tmpfs, target: inside(target)?, options, chown: false, copy: true })
+}
+
+fn image_volumes(text: &str) -> Result<ImageVolumes, String> {
+    match text {
+        "anonymous" | "bind" | "" => Ok(ImageVolumes::Anonymous),
+        "tmpfs" => Ok(ImageVolumes::Tmpfs),
+        "ignore" => Ok(ImageVolumes::Ignore),
+        _ => Err("expected anonymous, tmpfs or ignore".into()),
+    }
+}
+
+/// `TYPE MAJOR:MINOR ACCESS`, where `*` is any number.
+fn device_rule(text: &str) -> Result<DeviceRule, String> {
+    let expected = "expected a rule such as 'c 10:200 rwm'";
+    let [kind @ ("a" | "b" | "c"), numbers, access] = text.split_whitespace().collect::<Vec<_>>()[..] else {
+        return Err(expected.into());
+    };
+    let number = |text: &str| match text {
+        "*" => Ok(None),
+        number => number.parse::<u32>().map(|number| Some(number.into())).map_err(|_| expected.to_owned()),
+    };
+    let (major, minor) = numbers.split_once(':').ok_or(expected)?;
+    if access.is_empty() || !access.chars().all(|letter| "rwm".contains(letter)) {
+        return Err(format!("{access:?}: access is some of r, w, m"));
+    }
+    Ok(DeviceRule { kind: kind.into(), major: number(major)?, minor: number(minor)?, access: access.into() })
 }
 
 fn device(text: &str) -> Result<Device, String> {

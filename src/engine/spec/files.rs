@@ -36,7 +36,7 @@ pub fn write(engine: &Engine, container: &Container) -> Result<Vec<(PathBuf, &'s
     {
         put("resolv.conf", "/etc/resolv.conf", &text)?;
     }
-    if !config.hostname.is_empty() {
+    if !config.hostname.is_empty() && !config.dns.no_hostname {
         put("hostname", "/etc/hostname", &format!("{}\n", config.hostname))?;
     }
     put("containerenv", "/run/.containerenv", &told(engine, container))?;

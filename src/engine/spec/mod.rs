@@ -18,12 +18,12 @@ pub mod user;
 use std::fs::File;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::container::{Container, ContainerConfig};
 use super::failure::Failure;
-use super::settings::{CgroupsMode, NamespaceMode, NetworkMode, Resources, Seccomp};
+use super::settings::{CgroupsMode, NamespaceMode, NetworkMode, Resources, Seccomp, ThrottleKind};
 use super::{CgroupManager, Engine};
 use crate::handover::{CONFIG_VERSION, INIT_ANNOTATION, KEEP_GROUPS_ANNOTATION};
 use crate::linux::cgroup::Hierarchy;
@@ -59,7 +59,7 @@ pub fn write(engine: &Engine, container: &Container) -> Result<Value> {
     let owned = Owned::of(engine, config);
     let mut linux = json!({
         "namespaces": namespaces,
-        "resources": resources(&config.resources),
+        "resources": resources(&config.resources)?,
         "sysctl": config.sysctls,
         "rootfsPropagation": "private",
     });
@@ -148,7 +148,7 @@ fn namespaces(engine: &Engine, config: &ContainerConfig) -> Result<Value> {
 
 /// The limits, in the specification's words. Nothing asked for is nothing said: where the host lets us limit nothing, only
 /// who asked for a limit hears of it.
-fn resources(asked: &Resources) -> Value {
+pub fn resources(asked: &Resources) -> Result<Value> {
     let mut memory = json!({});
     for (name, value) in
         [("limit", asked.memory), ("reservation", asked.memory_reservation), ("swap", asked.memory_swap)]
@@ -185,10 +185,37 @@ fn resources(asked: &Resources) -> Value {
     if let Some(limit) = asked.pids.filter(|limit| *limit > 0) {
         all["pids"] = json!({ "limit": limit });
     }
+    let mut disks = throttles(asked)?;
     if let Some(weight) = asked.blkio_weight.filter(|weight| *weight > 0) {
-        all["blockIO"] = json!({ "weight": weight });
+        disks["weight"] = weight.into();
     }
-    all
+    if disks != json!({}) {
+        all["blockIO"] = disks;
+    }
+    Ok(all)
+}
+
+fn throttles(asked: &Resources) -> Result<Value> {
+    let mut disks = json!({});
+    for throttle in &asked.throttles {
+        let name = match throttle.kind {
+            ThrottleKind::ReadBps => "throttleReadBpsDevice",
+            ThrottleKind::WriteBps => "throttleWriteBpsDevice",
+            ThrottleKind::ReadIops => "throttleReadIOPSDevice",
+            ThrottleKind::WriteIops => "throttleWriteIOPSDevice",
+        };
+        let (_, kind, major, minor) = mounts::node(&throttle.device, &throttle.device)
+            .with_context(|| Failure::Invalid(format!("{} is not a device", throttle.device.display())))?;
+        if kind != "b" {
+            bail!(Failure::Invalid(format!("{} is not a block device", throttle.device.display())));
+        }
+        let device = json!({ "major": major, "minor": minor, "rate": throttle.rate });
+        match disks[name].as_array_mut() {
+            Some(all) => all.push(device),
+            None => disks[name] = json!([device]),
+        }
+    }
+    Ok(disks)
 }
 
 /// Where its cgroup is: for systemd `slice:prefix:name`, else a path from the root of the hierarchy. (What a path without

@@ -4,16 +4,18 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::init::INSIDE;
 use super::user::User;
 use crate::engine::Engine;
 use crate::engine::container::{Container, ContainerConfig, MountConfig, MountSource};
+use crate::engine::failure::Failure;
+use crate::engine::rootfs::remove_tree;
 use crate::engine::settings::{NamespaceMode, NetworkMode, UsernsMode};
 use crate::engine::store::make_private;
 use crate::engine::volume_fill;
@@ -66,10 +68,15 @@ pub fn all(
     for (number, mount) in config.mounts.iter().enumerate() {
         asked.push(one(engine, container, user, mount, number)?);
     }
+    let mut in_memory = Vec::new();
     if config.read_only_tmpfs {
-        for target in ["/run", "/tmp", "/var/tmp"] {
-            asked.push(mount(target, "tmpfs", "tmpfs", &["rw", "rprivate", "nosuid", "nodev", "tmpcopyup"]));
-        }
+        in_memory.extend(["/run", "/tmp", "/var/tmp"]);
+    }
+    if config.systemd {
+        in_memory.extend(["/run", "/run/lock", "/tmp", "/var/log/journal"]);
+    }
+    for target in in_memory {
+        asked.push(mount(target, "tmpfs", "tmpfs", &["rw", "rprivate", "nosuid", "nodev", "tmpcopyup"]));
     }
     for (path, target) in files {
         asked.push(mount(target, "bind", path, &["bind", "rprivate", "nosuid", "noexec", "nodev"]));
@@ -102,7 +109,9 @@ fn defaults(engine: &Engine, container: &Container, owned: Owned) -> Result<Vec<
     let access = if privileged { "rw" } else { "ro" };
     let mut all = Vec::new();
     all.push(if owned.pid {
-        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"])
+        let mut options = vec!["nosuid", "noexec", "nodev"];
+        options.extend(config.security.proc_options.iter().map(String::as_str));
+        mount("/proc", "proc", "proc", &options)
     } else {
         mount("/proc", "bind", "/proc", &["rbind", "rprivate", "nosuid", "noexec", "nodev"])
     });
@@ -130,7 +139,8 @@ fn defaults(engine: &Engine, container: &Container, owned: Owned) -> Result<Vec<
             mount("/dev/shm", "bind", shared, &["bind", "rprivate", "nosuid", "noexec", "nodev"])
         }
         _ => {
-            let size = format!("size={}", config.resources.shm_size.filter(|size| *size > 0).unwrap_or(65_536_000));
+            // 0 is tmpfs's own word for no limit.
+            let size = format!("size={}", config.resources.shm_size.unwrap_or(65_536_000));
             mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &size])
         }
     });
@@ -139,6 +149,8 @@ fn defaults(engine: &Engine, container: &Container, owned: Owned) -> Result<Vec<
     } else {
         mount("/sys", "bind", "/sys", &["rbind", "rprivate", "nosuid", "noexec", "nodev", access])
     });
+    // systemd makes groups of its own in the container's.
+    let access = if config.systemd { "rw" } else { access };
     let cgroup = ["rprivate", "nosuid", "noexec", "nodev", "relatime", access];
     if owned.network {
         all.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &cgroup));
@@ -196,6 +208,12 @@ fn one(engine: &Engine, container: &Container, user: &User, asked: &MountConfig,
         }
         MountSource::Special(kind) => (kind.as_str(), kind.into()),
     };
+    let source = if kind == "bind" && said(&options, &["O"]) {
+        options.retain(|option| option != "O");
+        overlaid(container, &source, number)?
+    } else {
+        source
+    };
     if asked.chown && kind == "bind" {
         let (uid, gid) = engine.on_disk(&container.config, (user.uid, user.gid))?;
         volume_fill::give(&source, uid, gid)?;
@@ -203,6 +221,30 @@ fn one(engine: &Engine, container: &Container, user: &User, asked: &MountConfig,
     options.retain(|option| !matches!(option.as_str(), "z" | "Z" | "copy" | "U"));
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     Ok(mount(&asked.target, kind, source, &options))
+}
+
+/// `:O`: the directory with an overlay above it, which takes what the container writes and forgets it at the next start.
+fn overlaid(container: &Container, source: &Path, number: usize) -> Result<PathBuf> {
+    let it = fs::metadata(source).with_context(|| source.display().to_string())?;
+    if !it.is_dir() {
+        bail!(Failure::Invalid(format!("{} is not a directory: O puts an overlay above one", source.display())));
+    }
+    let name = format!("overlay{number}");
+    let place = container.data.join(&name);
+    remove_tree(&place)?;
+    let (upper, work) = (place.join("upper"), place.join("work"));
+    for directory in [&upper, &work] {
+        fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
+    }
+    // The overlay's own "/" is the upper directory's.
+    chown(&upper, Some(it.uid()), Some(it.gid())).with_context(|| upper.display().to_string())?;
+    fs::set_permissions(&upper, it.permissions())?;
+    let target = container.bundle().join(name);
+    make_private(&target)?;
+    let lowers = Lowers { layers: vec![source.to_owned()], data: None };
+    let writable = Writable { upper: &upper, work: &work, durability: Durability::Volatile };
+    overlay::mount(&lowers, Some(writable), &target)?;
+    Ok(target)
 }
 
 /// Device nodes and who may use them, as root: nodes of its own, and rules for the cgroup. An ordinary user can neither
@@ -223,10 +265,19 @@ pub fn devices(engine: &Engine, config: &ContainerConfig) -> (Value, Value) {
         nodes.push(node);
         rules.push(json!({ "allow": true, "type": kind, "major": major, "minor": minor, "access": device.access }));
     }
+    for rule in &config.device_rules {
+        let mut json = json!({ "allow": true, "type": rule.kind, "access": rule.access });
+        for (name, number) in [("major", rule.major), ("minor", rule.minor)] {
+            if let Some(number) = number {
+                json[name] = number.into();
+            }
+        }
+        rules.push(json);
+    }
     (json!(nodes), json!(rules))
 }
 
-fn node(host: &Path, inside: &Path) -> Option<(Value, &'static str, u64, u64)> {
+pub fn node(host: &Path, inside: &Path) -> Option<(Value, &'static str, u64, u64)> {
     let it = fs::metadata(host).ok()?;
     let kind = match it.file_type() {
         kind if kind.is_char_device() => "c",

@@ -135,6 +135,9 @@ fn sets(config: &ContainerConfig, user: &User, bounding: u64) -> Result<Value> {
 /// What was asked; and, as Podman does, as many files and processes as the caller could have himself. With `host` nothing
 /// is said: whoever starts the container leaves it the limits he has.
 fn limits(config: &ContainerConfig) -> Result<Value> {
+    if config.ulimits.iter().any(|limit| limit.name == "host") {
+        return Ok(json!([]));
+    }
     let mut all = Vec::new();
     for limit in &config.ulimits {
         let number = |value: i64| if value < 0 { u64::MAX } else { value as u64 };
