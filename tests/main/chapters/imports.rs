@@ -26,6 +26,8 @@ const FROM_THE_START: [&str; 3] = ["hint", "sys", "trace"];
 
 /// How long a chapter's program may be, in lines.
 const LONGEST: usize = 150;
+/// And how long a step of it, which the book shows between two pieces of text.
+const LONGEST_STEP: usize = 40;
 
 /// Modules that hold others: of these the path's second part counts, too.
 const SHELVES: [&str; 1] = ["linux"];
@@ -84,6 +86,14 @@ fn breaches(chapter: &str, source: &str) -> Vec<String> {
         .chain(shared.filter(|(module, _)| later.contains(module.as_str())))
         .map(|(module, line)| format!("{chapter}.rs:{line}: no chapter before this one has built {module}"))
         .collect();
+    for step in source.split("// ANCHOR: ").skip(1) {
+        let (name, rest) = step.split_once('\n').unwrap_or((step, ""));
+        let lines = rest.split("// ANCHOR_END: ").next().unwrap_or_default().lines().count();
+        if lines > LONGEST_STEP {
+            breaches
+                .push(format!("{chapter}.rs: the step {name} has {lines} lines; a step has at most {LONGEST_STEP}"));
+        }
+    }
     let lines = source.lines().count();
     if lines > LONGEST {
         breaches.push(format!("{chapter}.rs: {lines} lines; a chapter has at most {LONGEST}"));
@@ -142,4 +152,7 @@ fn a_planted_import_of_what_comes_later_is_found() {
     );
     assert_eq!(planted("chapter10_pods", "use podling::linux::{cgroup, dbus};"), [""; 0]);
     assert_eq!(planted("chapter10_pods", &"\n".repeat(LONGEST + 1)).len(), 1, "too long");
+    let step = |lines| format!("// ANCHOR: all\n{}// ANCHOR_END: all\n", "\n".repeat(lines));
+    assert_eq!(planted("chapter10_pods", &step(LONGEST_STEP)), [""; 0]);
+    assert_eq!(planted("chapter10_pods", &step(LONGEST_STEP + 1)).len(), 1, "too long to be shown");
 }
