@@ -113,7 +113,7 @@ both!(who_may_make_no_namespace_is_told, |world| {
     let said = world.chapter(CHAPTER, ["sh", "-c", script, chapter.to_str().expect("plain ASCII")]);
     assert_eq!(
         said.fails(125),
-        "Error: making namespaces (user): ENOSPC: No space left on device\n\
+        "Error: making namespaces (user): No space left on device\n\
          hint: no more namespaces are allowed: see /proc/sys/user/"
     );
 });
