@@ -51,10 +51,7 @@ impl Engine {
         let Broken { id, name, .. } = broken;
         self.enter(None)?;
         let data = self.paths.container(id);
-        if !data.is_dir() {
-            bail!(Failure::NoSuchContainer(id.clone()));
-        }
-        let _lock = Lock::exclusive(&data.join("lock"))?;
+        let Some(_lock) = Lock::of(&data)? else { bail!(Failure::NoSuchContainer(id.clone())) };
         // Somebody may have mended or removed it while we waited.
         match Container::read(&self.paths, id) {
             Err(error) if Broken::of(&error).is_some() => {}

@@ -271,14 +271,8 @@ impl Engine {
 
     /// Locks a container, and makes sure that it still is there once we have the lock.
     pub(super) fn hold(&self, container: &Container) -> Result<Lock> {
-        if !container.data.is_dir() {
-            bail!(Failure::NoSuchContainer(container.name().into()));
-        }
-        let lock = Lock::exclusive(&container.lock_file())?;
-        if !container.data.join("container.json").exists() {
-            bail!(Failure::NoSuchContainer(container.name().into()));
-        }
-        Ok(lock)
+        let lock = Lock::of(&container.data)?.filter(|_| container.data.join("container.json").exists());
+        lock.with_context(|| Failure::NoSuchContainer(container.name().into()))
     }
 
     /// Remembers whether a person wants it to run, apart from whether it does: a restart policy asks for that.

@@ -157,6 +157,15 @@ impl Lock {
         Self::take(path, FlockArg::LockExclusive)
     }
 
+    /// Waits until nobody else holds the lock in an object's own directory. None if there is no such directory: none is
+    /// made, for somebody who removes the object meanwhile would leave that.
+    pub fn of(directory: &Path) -> Result<Option<Self>> {
+        match Self::exclusive(&directory.join("lock")) {
+            Err(error) if error.downcast_ref().map(std::io::Error::kind) == Some(ErrorKind::NotFound) => Ok(None),
+            taken => taken.map(Some),
+        }
+    }
+
     /// Waits until nobody holds the lock exclusively.
     pub fn shared(path: &Path) -> Result<Self> {
         Self::take(path, FlockArg::LockShared)
@@ -194,13 +203,20 @@ impl Lock {
 }
 
 fn open(path: &Path) -> Result<File> {
-    let open = || OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-    match open() {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            make_private(path.parent().context("a lock is in a directory")?)?;
-            open()
-        }
-        other => other,
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    file.with_context(|| format!("opening the lock {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_too_late_for_a_lock_leaves_nothing_where_it_was() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let removed = directory.path().join("removed");
+        assert!(Lock::of(&removed).expect("no error").is_none());
+        assert!(Lock::if_free(&removed.join("lock")).is_err());
+        assert!(!removed.exists());
     }
-    .with_context(|| format!("opening the lock {}", path.display()))
 }
