@@ -14,7 +14,7 @@ use crate::skip::skip;
 use crate::world::World;
 
 /// Whether limits can be set below our own cgroup. Skips the test if not.
-fn limits_can_be_set() -> bool {
+pub fn limits_can_be_set() -> bool {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").to_owned();
     let controllers = fs::read_to_string(format!("/sys/fs/cgroup{own}/cgroup.controllers")).unwrap_or_default();
