@@ -24,9 +24,8 @@ both!(a_container_that_goes_with_its_end_goes_with_its_reader, |world| {
 
 both!(the_log_of_a_container_that_writes_faster_than_we_read_has_an_end, |world| {
     let image = world.image("busybox");
-    world.podling(["run", "-d", "--name=fast", "--network=none", "--log-opt=max-size=4m", image, "yes"]).ok();
+    world.podling(["run", "-d", "--name=fast", "--network=none", image, "yes"]).ok();
     assert_eq!(piped(world, "logs -f fast", "head -n 1"), ("[0]".into(), "y".into()));
-    assert_eq!(piped(world, "logs fast", "tail -n 1"), ("[0]".into(), "y".into()));
     assert_eq!(piped(world, "logs --tail=3 fast", "wc -l"), ("[0]".into(), "3".into()));
     world.podling(["rm", "-f", "--time=0", "fast"]).ok();
 });
