@@ -12,6 +12,7 @@ use super::request::{PullPolicy, PullRequest};
 use crate::image::layer::InUse;
 use crate::image::layout::NotFound;
 use crate::image::platform::Platform;
+use crate::image::reference::Reference;
 use crate::image::{Layers, Layout, LoadedImage, host_tools, pull};
 pub use crate::image::{Progress, progress::Silent};
 
@@ -67,6 +68,9 @@ impl Engine {
             Err(error) if error.downcast_ref::<NotFound>().is_some() => None,
             Err(error) => return Err(error),
         };
+        if here.is_none() {
+            warn_of_broken(layout, |known| known.fits(name).is_some())?;
+        }
         // Asked by id, there is nothing a registry could be asked for.
         let by_id = here.as_ref().is_some_and(|image| !image.names.iter().any(|known| known.fits(name).is_some()));
         // One for another machine than was asked for is not the one that is meant.
@@ -103,4 +107,13 @@ impl Engine {
 
 fn platform(said: &str) -> Result<Platform> {
     said.parse().with_context(|| format!("--platform {said}"))
+}
+
+/// Warns of the images that cannot be read, those whose name `asked` accepts.
+pub fn warn_of_broken(layout: &Layout, asked: impl Fn(&Reference) -> bool) -> Result<()> {
+    for (name, why) in layout.broken()?.into_iter().filter(|(name, _)| asked(name)) {
+        let why = crate::hint::without_numbers(&format!("{why:#}"));
+        eprintln!("podling: warning: image {name} is broken: {why}; pull or load it again");
+    }
+    Ok(())
 }

@@ -10,6 +10,7 @@ mod ids;
 mod pipes;
 mod places;
 mod registry;
+mod store;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -83,7 +84,7 @@ impl Drop for Small<'_> {
 #[track_caller]
 fn no_room(output: &Output) -> (&str, Option<&str>) {
     let lines: Vec<&str> = output.fails(125).lines().collect();
-    assert!(lines[0].starts_with("Error: ") && lines[0].contains("No space left on device"), "{output}");
+    assert!(lines[0].starts_with("Error: ") && lines[0].to_lowercase().contains("no space left on device"), "{output}");
     assert!(lines.len() == 1 || lines.len() == 2 && lines[1].starts_with("hint: "), "{output}");
     (lines[0], lines.get(1).copied())
 }

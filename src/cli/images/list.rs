@@ -72,6 +72,7 @@ impl Verb for Images {
     fn run(self, context: &Context) -> Result<i32> {
         let engine = context.engine()?;
         let layout = engine.layout()?;
+        crate::engine::image::warn_of_broken(&layout, |_| true)?;
         let mut images = layout.images()?;
         retain(&layout, &mut images, &self.filter)?;
         let mut lines = Vec::new();

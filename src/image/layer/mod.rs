@@ -189,6 +189,7 @@ impl Layers {
         }
         let blob = layout.open_blob(layer.blob)?;
         self.unpack(blob, layer.diff_id, layer.chain_id, ids, &below)
+            .map_err(|error| layout.blame(layer.blob, error))
             .with_context(|| format!("layer {}", short(layer.blob)))
     }
 

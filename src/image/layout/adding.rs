@@ -42,7 +42,7 @@ impl Adding<'_> {
     /// Stores a small blob whole.
     pub fn put(&self, bytes: &[u8]) -> Result<Digest> {
         let digest = Digest::of(bytes);
-        if !self.layout.has(digest) {
+        if !self.layout.has_already(digest) {
             let mut writer = self.writer()?;
             writer.write_all(bytes)?;
             writer.finish(None)?;
@@ -77,11 +77,11 @@ impl Adding<'_> {
     /// process, for which this waits).
     pub fn partial(&self, digest: Digest) -> Result<Option<Partial<'_>>> {
         let path = self.layout.dir.join("partial").join(digest.hex());
-        while !self.layout.has(digest) {
+        while !self.layout.has_already(digest) {
             let mut file = Arriving::open(path.clone())?;
             // While we waited its holder may have finished (the name is gone) and a third one begun (another file).
             let ours = file.hashing.get_ref().metadata()?.ino();
-            if fs::metadata(&path).is_ok_and(|now| now.ino() == ours) && !self.layout.has(digest) {
+            if fs::metadata(&path).is_ok_and(|now| now.ino() == ours) && !self.layout.has_already(digest) {
                 let mut earlier = file.hashing.get_ref().try_clone()?;
                 file.hashing.resume(&mut earlier)?;
                 return Ok(Some(Partial { layout: self.layout, digest, file }));

@@ -117,6 +117,13 @@ impl Layout {
         Ok(images)
     }
 
+    /// The names of images that cannot be read, and why. Pulling or loading one again mends it.
+    pub fn broken(&self) -> Result<Vec<(Reference, anyhow::Error)>> {
+        let index = self.index()?;
+        let manifests = index.manifests().iter().filter(|entry| is_manifest(entry.media_type()));
+        Ok(manifests.filter_map(|entry| Some((named(entry)?, self.load(entry).err()?))).collect())
+    }
+
     /// The image that a person means by `typed`. Errors: [`NotFound`]; an id that several images begin with.
     pub fn find(&self, typed: &str) -> Result<LoadedImage> {
         let images = self.images()?;

@@ -31,7 +31,7 @@ use nix::fcntl::{Flock, FlockArg};
 use oci_spec::image::{Descriptor, ImageIndexBuilder};
 use serde::de::DeserializeOwned;
 
-use super::digest::{Digest, read_at_most};
+use super::digest::{Digest, Hashing, read_at_most};
 
 pub use adding::{Adding, Partial};
 pub use collect::Collected;
@@ -50,11 +50,15 @@ pub struct Layout {
     dir: PathBuf,
 }
 
+/// Blobs up to this size are read before they are believed, in bytes: more than manifests and configurations take.
+const LOOKED_INTO: u64 = 256 << 10;
+
 impl Layout {
     /// Opens the layout in `dir`, making an empty one if there is none.
     pub fn open(dir: &Path) -> Result<Self> {
         let layout = Self { dir: dir.to_owned() };
-        if !dir.join("oci-layout").exists() {
+        // Each is there from the beginning; who moved a broken index away means to begin anew.
+        if ["oci-layout", "index.json"].iter().any(|file| !dir.join(file).exists()) {
             layout.make().with_context(|| format!("making the image store {}", dir.display()))?;
         }
         Ok(layout)
@@ -86,6 +90,32 @@ impl Layout {
     /// Whether a blob is there (a blob gets its name only when it is complete and verified).
     pub fn has(&self, digest: Digest) -> bool {
         self.blob_path(digest).exists()
+    }
+
+    /// Whether a blob is there and still what its name says. Reads all of it.
+    pub fn is_sound(&self, digest: Digest) -> bool {
+        let mut hashing = Hashing::new(());
+        let read = File::open(self.blob_path(digest)).and_then(|mut blob| hashing.resume(&mut blob));
+        read.is_ok() && hashing.finish().0 == digest
+    }
+
+    /// Why a layer could not be unpacked: if its blob is not what its name says any more, that. It is removed then, so that
+    /// it will be fetched again.
+    pub(super) fn blame(&self, digest: Digest, error: anyhow::Error) -> anyhow::Error {
+        if self.is_sound(digest) {
+            return error;
+        }
+        let _ = fs::remove_file(self.blob_path(digest));
+        anyhow!("its blob in the image store is damaged; pull or load the image again")
+    }
+
+    /// Whether a blob need not come again. Manifests and configurations are looked into: a damaged one would keep its image
+    /// from being known at all. A layer is when it is unpacked.
+    fn has_already(&self, digest: Digest) -> bool {
+        match fs::metadata(self.blob_path(digest)) {
+            Ok(blob) => blob.len() > LOOKED_INTO || self.is_sound(digest),
+            Err(_) => false,
+        }
     }
 
     /// Opens a blob for reading.

@@ -20,6 +20,7 @@ use oci_spec::image::{Descriptor, ImageIndex};
 
 use super::images::{named, place};
 use super::{Layout, Staged};
+use crate::hint::hinted;
 use crate::image::digest::Digest;
 
 /// How long half an index is waited for. To write one takes microseconds, but whoever does may be kept from it.
@@ -71,6 +72,9 @@ impl Layout {
         // Not waited for: one that a power cut took back, or half, brings back only what still has its blob.
         let temporary = self.dir.join(format!("index.own-{}", std::process::id()));
         let write = fs::write(&temporary, &bytes).and_then(|()| fs::rename(&temporary, self.own()));
+        if write.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
         write.with_context(|| format!("writing {}", self.own().display()))
     }
 
@@ -108,7 +112,11 @@ fn read_whole(path: &Path) -> Result<(Vec<u8>, ImageIndex)> {
                 thread::sleep(PAUSE);
                 waited += PAUSE;
             }
-            Err(error) => return Err(error).with_context(|| format!("{} is broken", path.display())),
+            Err(error) => {
+                let path = path.display();
+                let cure = format!("'mv {path} {path}.broken' lets podling make a new one of what it knows");
+                return Err(hinted(format!("{path} is broken: {error}"), cure));
+            }
         }
     }
 }

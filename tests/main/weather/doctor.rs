@@ -108,6 +108,10 @@ as_user!(control_groups_of_version_one_have_a_cure_for_each_system, |world| {
     let old = "mount -t tmpfs tmpfs /sys/fs/cgroup";
     let grub = "add it to GRUB_CMDLINE_LINUX";
     finds(world, old, "control groups", ("limited", "version 1 or hybrid", grub));
+    // Nobody has delegated a group to whoever comes by setpriv.
+    let new = "umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup";
+    let expected = ("limited", "version 2, but no group of yours may have children", "-p Delegate=yes $SHELL");
+    finds(world, new, "control groups", expected);
     let wsl = kernel("echo 5.15.153.1-microsoft-standard-WSL2 >osrelease");
     let wsl = format!("{old}; {wsl}; mount -t tmpfs tmpfs /run");
     finds(world, &wsl, "control groups", ("limited", "version 1 or hybrid", "wsl --shutdown"));
