@@ -72,7 +72,8 @@ both!(a_damaged_blob_is_told_and_mended_by_pulling_or_loading_again, |world| {
         for (place, sound) in blobs(world).into_iter().enumerate() {
             let bytes = fs::read(&sound).expect("a blob");
             let mut changed = bytes.clone();
-            changed[5] ^= 0x55;
+            // Not in the head of a compressed layer, where a time may be anything.
+            changed[if place == 2 { bytes.len() / 2 } else { 5 }] ^= 0x55;
             for ruin in [Some(&bytes[..bytes.len() / 2]), Some(&changed), None] {
                 forget_layers(world);
                 match ruin {
