@@ -20,8 +20,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{chdir, chroot, pivot_root};
 use podling::hint::cured;
-use podling::linux::userns::{self, Maps};
-use podling::linux::{foreground::Wait, namespace::Namespace, process};
+use podling::linux::{foreground::Wait, namespace::Namespace, process, userns};
 use podling::trace::{self, Actor, Topic::Mount};
 
 /// Run PROGRAM in another root, where what it writes is gone with it
@@ -59,7 +58,7 @@ fn main() -> ExitCode {
 fn outside(options: Options) -> Result<u8> {
     let program = chapters::words(options.program.clone())?;
     let signals = Wait::begin(None)?;
-    userns::enter(&Maps::of_this_user()?, &[Namespace::User])?;
+    userns::enter(&userns::Maps::of_this_user()?, &[Namespace::User])?;
     let child = process::clone(&[], None, || chapters::status(inside(&options, &program)))?;
     Ok(signals.until_end(&child)?.status() as u8)
 }
@@ -78,12 +77,13 @@ fn inside(options: &Options, program: &[CString]) -> Result<u8> {
         let bind = || mount(Some(name), &*format!("{ROOT}{name}"), NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE);
         ask(Mount, "mount", &format!("bind {name}"), bind)?;
     }
+    // These are the machine's devices. Nobody removes one from here; but a device is written to on such a mount, too.
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    ask(Mount, "mount", "/dev read-only", || mount(NONE, "/tmp/root/dev", NONE, flags, NONE))?;
     chdir(ROOT)?;
     let entered = if options.chroot { ask(Mount, "chroot", ".", || chroot(".")) } else { exchange_root() };
     entered.context("entering the new root")?;
-    if options.break_out {
-        break_out()?;
-    }
+    options.break_out.then(break_out).transpose()?;
     match process::execute(program)? {}
 }
 // ANCHOR_END: inside

@@ -33,6 +33,8 @@ pub fn root(directory: Option<&Path>) -> Result<OwnedFd> {
         create_dir_all(root.join(needed)).with_context(|| format!("making /{needed}"))?;
     }
     let devices = mount::copy(Path::new("/dev"), Reach::Tree).context("/dev")?;
+    // Nobody removes the machine's devices from here; but a device is written to on such a mount, too.
+    mount::set_attributes(&devices, Attributes::READ_ONLY, Reach::One).context("/dev")?;
     mount::attach(devices, File::open(root.join("dev"))?, Path::new("/dev")).context("/dev")?;
     let tree = mount::copy(&root, Reach::Tree).context("the new root")?;
     mount::detach(Path::new(SCRATCH))?;

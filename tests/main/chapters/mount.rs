@@ -43,6 +43,13 @@ both!(what_is_written_is_gone_with_the_program, |world| {
     assert_eq!(world.program("witness", ["ls", &root]).ok(), "witness");
 });
 
+both!(the_machine_s_devices_are_used_and_not_removed, |world| {
+    for chapter in [CHAPTER, "chapter04_pid"] {
+        let said = world.chapter(chapter, ["sh", "-c", "echo gone > /dev/null && touch /dev/mine"]);
+        assert!(said.fails(1).contains("Read-only file system"), "{said}");
+    }
+});
+
 both!(a_given_directory_is_the_root, |world| {
     let root = bare_root(world);
     assert_eq!(world.chapter(CHAPTER, ["--root", &root, "/witness", "ls", "/"]).ok(), "dev\nproc\nwitness");
