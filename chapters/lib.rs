@@ -21,6 +21,7 @@ use podling::hint::{hinted, render};
 use podling::linux::process::NotRunnable;
 use podling::trace::{self, Actor, Format, Topic};
 
+pub mod container;
 pub mod machine;
 pub mod scope;
 
@@ -49,9 +50,15 @@ pub fn run<Options: Parser>(life: impl FnOnce(Options) -> Result<u8>) -> ExitCod
 /// with this, too.
 pub fn status(outcome: Result<u8>) -> u8 {
     outcome.unwrap_or_else(|error| {
-        eprint!("{}", render(&error));
-        error.downcast_ref().map_or(OWN_FAILURE, NotRunnable::status)
+        let (status, text) = failure(&error);
+        eprint!("{text}");
+        status
     })
+}
+
+/// The exit status that an error means, and its text.
+pub fn failure(error: &anyhow::Error) -> (u8, String) {
+    (error.downcast_ref().map_or(OWN_FAILURE, NotRunnable::status), render(error))
 }
 
 /// Asks the kernel for something, narrates it, and names what was asked in the error.
@@ -67,6 +74,7 @@ pub fn words(program: Vec<std::ffi::OsString>) -> Result<Vec<CString>> {
 fn explain() -> Arg {
     Arg::new("explain")
         .long("explain")
+        .global(true)
         .value_name("FORMAT")
         .help("Narrate everything asked of the kernel: text or json")
         .value_parser(["text", "json"])

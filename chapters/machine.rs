@@ -4,7 +4,7 @@
 use std::fs::{File, create_dir, create_dir_all, read_dir, read_link};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::unistd::chdir;
@@ -20,6 +20,20 @@ const EMPTY: [&str; 9] = ["boot", "dev", "lost+found", "media", "mnt", "proc", "
 /// The files below `directory`, or else the machine's own, as a new root: a detached tree, with the machine's /dev.
 /// This process must be in a mount namespace of its own; no mount event leaves or enters it from now on.
 pub fn root(directory: Option<&Path>) -> Result<OwnedFd> {
+    let root = put_together(directory)?;
+    let devices = mount::copy(Path::new("/dev"), Reach::Tree).context("/dev")?;
+    // Nobody removes the machine's devices from here; but a device is written to on such a mount, too.
+    mount::set_attributes(&devices, Attributes::READ_ONLY, Reach::One).context("/dev")?;
+    mount::attach(devices, File::open(root.join("dev"))?, Path::new("/dev")).context("/dev")?;
+    take(&root)
+}
+
+/// The same with an empty /dev, for who makes one of his own (chapter 6): what is only covered can be uncovered.
+pub fn files(directory: Option<&Path>) -> Result<OwnedFd> {
+    take(&put_together(directory)?)
+}
+
+fn put_together(directory: Option<&Path>) -> Result<PathBuf> {
     mount::isolate(Propagation::Private)?;
     let start = directory.unwrap_or(Path::new("/"));
     chdir(start).with_context(|| format!("entering {}", start.display()))?;
@@ -32,11 +46,11 @@ pub fn root(directory: Option<&Path>) -> Result<OwnedFd> {
     for needed in ["dev", "proc", "sys", "tmp"] {
         create_dir_all(root.join(needed)).with_context(|| format!("making /{needed}"))?;
     }
-    let devices = mount::copy(Path::new("/dev"), Reach::Tree).context("/dev")?;
-    // Nobody removes the machine's devices from here; but a device is written to on such a mount, too.
-    mount::set_attributes(&devices, Attributes::READ_ONLY, Reach::One).context("/dev")?;
-    mount::attach(devices, File::open(root.join("dev"))?, Path::new("/dev")).context("/dev")?;
-    let tree = mount::copy(&root, Reach::Tree).context("the new root")?;
+    Ok(root)
+}
+
+fn take(root: &Path) -> Result<OwnedFd> {
+    let tree = mount::copy(root, Reach::Tree).context("the new root")?;
     mount::detach(Path::new(SCRATCH))?;
     Ok(tree)
 }

@@ -1,9 +1,9 @@
 //! Every line of `unsafe` in podling, and nothing else.
 //!
 //! Most system calls reach us through nix, which is safe. What nix lacks is here: `clone3`, the mount calls that work
-//! on descriptors, seccomp, capabilities, a few `prctl`s and ioctls, and the one step from a raw descriptor number (an
-//! inherited descriptor is only a number) to an owned one. Each function makes one call and returns a plain
-//! `nix::Result`; meaning, order and narration belong to `crate::linux`.
+//! on descriptors, seccomp, capabilities, System V IPC, a few `prctl`s and ioctls, and the one step from a raw
+//! descriptor number (an inherited descriptor is only a number) to an owned one. Each function makes one call and returns
+//! a plain `nix::Result`; meaning, order and narration belong to `crate::linux`.
 //!
 //! The subtlety is `clone3`: a copied process has one thread, and the locks that other threads held stay held for
 //! ever. So it refuses to run in a process with more than one thread, and that makes it safe to call.
@@ -598,6 +598,116 @@ fn measured(call: impl Fn(*mut u8, usize) -> isize) -> Result<Vec<u8>> {
             Err(errno) => return Err(errno),
         }
     }
+}
+
+// ---------------------------------------------------------------------------------------------- System V IPC
+
+/// The longest text of a message: the kernel's own first setting of `kernel.msgmax`.
+pub const MESSAGE_MAX: usize = 8192;
+
+/// `struct msgbuf` of msgop(2).
+#[repr(C)]
+struct Message {
+    kind: c_long,
+    text: [u8; MESSAGE_MAX],
+}
+
+/// The id of the message queue with this key (msgget(2)). `flags`: `IPC_CREAT` and a mode to make it.
+pub fn msgget(key: i32, flags: c_int) -> Result<c_int> {
+    // SAFETY: two numbers.
+    check(c_long::from(unsafe { libc::msgget(key, flags) })).map(|id| id as c_int)
+}
+
+/// Puts a message of type 1 into a queue, waiting while that is full (msgsnd(2)).
+pub fn msgsnd(queue: c_int, text: &[u8]) -> Result<()> {
+    let mut message = Message { kind: 1, text: [0; MESSAGE_MAX] };
+    message.text.get_mut(..text.len()).ok_or(Errno::E2BIG)?.copy_from_slice(text);
+    // SAFETY: the kernel reads the type and as many bytes of text as were written there.
+    check(c_long::from(unsafe { libc::msgsnd(queue, (&raw const message).cast(), text.len(), 0) })).map(drop)
+}
+
+/// Takes the oldest message out of a queue, waiting for one unless `flags` has `IPC_NOWAIT` (msgrcv(2)).
+pub fn msgrcv(queue: c_int, flags: c_int) -> Result<Vec<u8>> {
+    let mut message = Message { kind: 0, text: [0; MESSAGE_MAX] };
+    // SAFETY: the kernel writes the type and at most MESSAGE_MAX bytes of text, for which there is room.
+    let length = unsafe { libc::msgrcv(queue, (&raw mut message).cast(), MESSAGE_MAX, 0, flags) };
+    check(length as c_long).map(|length| message.text[..length as usize].to_vec())
+}
+
+/// Removes a message queue, at once and whoever waits at it (msgctl(2)).
+pub fn msgctl_remove(queue: c_int) -> Result<()> {
+    // SAFETY: IPC_RMID takes no buffer.
+    check(c_long::from(unsafe { libc::msgctl(queue, libc::IPC_RMID, std::ptr::null_mut()) })).map(drop)
+}
+
+/// The id of the set of one semaphore with this key (semget(2)); a new one's value is 0.
+pub fn semget(key: i32, flags: c_int) -> Result<c_int> {
+    // SAFETY: three numbers.
+    check(c_long::from(unsafe { libc::semget(key, 1, flags) })).map(|id| id as c_int)
+}
+
+/// Adds `change` to the semaphore; where that would make it negative, waits until it does not, or with `IPC_NOWAIT` in
+/// `flags` answers `EAGAIN` (semop(2)).
+pub fn semop(set: c_int, change: i16, flags: c_int) -> Result<()> {
+    let mut operation = libc::sembuf { sem_num: 0, sem_op: change, sem_flg: flags as i16 };
+    // SAFETY: the kernel reads one operation.
+    check(c_long::from(unsafe { libc::semop(set, &raw mut operation, 1) })).map(drop)
+}
+
+/// Removes a set of semaphores (semctl(2)).
+pub fn semctl_remove(set: c_int) -> Result<()> {
+    // SAFETY: IPC_RMID takes no fourth argument.
+    check(c_long::from(unsafe { libc::semctl(set, 0, libc::IPC_RMID) })).map(drop)
+}
+
+/// The id of the shared memory segment with this key, of at least `size` bytes (shmget(2)); a new one is all zeros.
+pub fn shmget(key: i32, size: usize, flags: c_int) -> Result<c_int> {
+    // SAFETY: three numbers.
+    check(c_long::from(unsafe { libc::shmget(key, size, flags) })).map(|id| id as c_int)
+}
+
+/// A shared memory segment in our address space, until it is dropped. Other processes write there while we look: so it
+/// is a slice of atomic bytes, which Rust may share.
+#[derive(Debug)]
+pub struct SharedMemory {
+    address: std::ptr::NonNull<std::sync::atomic::AtomicU8>,
+    size: usize,
+}
+
+/// Attaches a shared memory segment (shmat(2)), wherever there is room.
+pub fn shmat(segment: c_int) -> Result<SharedMemory> {
+    // SAFETY: an all-zero shmid_ds is valid.
+    let mut about: libc::shmid_ds = unsafe { std::mem::zeroed() };
+    // SAFETY: IPC_STAT fills one shmid_ds.
+    check(c_long::from(unsafe { libc::shmctl(segment, libc::IPC_STAT, &raw mut about) }))?;
+    // SAFETY: without an address the kernel chooses one that is free.
+    let address = unsafe { libc::shmat(segment, std::ptr::null(), 0) };
+    check(address as c_long)?;
+    let address = std::ptr::NonNull::new(address.cast()).ok_or(Errno::EFAULT)?;
+    Ok(SharedMemory { address, size: about.shm_segsz })
+}
+
+impl std::ops::Deref for SharedMemory {
+    type Target = [std::sync::atomic::AtomicU8];
+
+    fn deref(&self) -> &Self::Target {
+        // SAFETY: a segment never changes its size, and stays mapped until we are dropped, even if it is removed; bytes
+        // that others change meanwhile are what atomics are for.
+        unsafe { std::slice::from_raw_parts(self.address.as_ptr(), self.size) }
+    }
+}
+
+impl Drop for SharedMemory {
+    fn drop(&mut self) {
+        // SAFETY: nobody has a reference into it any more, and the address is the one that shmat gave.
+        unsafe { libc::shmdt(self.address.as_ptr().cast()) };
+    }
+}
+
+/// Removes a shared memory segment (shmctl(2)): its key is free at once, its memory when the last process has left it.
+pub fn shmctl_remove(segment: c_int) -> Result<()> {
+    // SAFETY: IPC_RMID takes no buffer.
+    check(c_long::from(unsafe { libc::shmctl(segment, libc::IPC_RMID, std::ptr::null_mut()) })).map(drop)
 }
 
 #[cfg(test)]

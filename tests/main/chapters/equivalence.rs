@@ -7,10 +7,11 @@ use super::mount::bare_root;
 use crate::world::World;
 
 /// Which namespaces the container of each chapter has for itself.
-const OWN: [(&str, &[&str]); 3] = [
+const OWN: [(&str, &[&str]); 4] = [
     ("chapter02_user_namespace", &["user"]),
     ("chapter03_mount", &["mnt", "user"]),
     ("chapter04_pid", &["mnt", "pid", "user"]),
+    ("chapter06_ipc", &["ipc", "mnt", "pid", "user", "uts"]),
 ];
 
 /// What the witness says in the container of a chapter…

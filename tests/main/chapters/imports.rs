@@ -14,7 +14,7 @@ const BUILT: [(&str, &[&str]); 10] = [
     ("chapter01_fork", &["linux::foreground", "linux::poll", "linux::process"]),
     ("chapter02_user_namespace", &["linux::caps", "linux::idmap", "linux::namespace", "linux::userns"]),
     ("chapter03_mount", &["linux::mount", "linux::overlay", "linux::resolve", "linux::rootfs", "chapters::machine"]),
-    ("chapter04_pid", &["linux::reaper"]),
+    ("chapter04_pid", &["linux::reaper", "chapters::container"]),
     ("chapter05_cgroups", &["linux::cgroup"]),
     ("chapter06_ipc", &["linux::ipc"]),
     ("chapter07_images", &["image"]),

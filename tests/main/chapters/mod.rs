@@ -6,6 +6,44 @@ mod imports;
 mod cgroups;
 mod equivalence;
 mod fork;
+mod ipc;
 pub mod mount;
 mod pid;
 mod user_namespace;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::running::Output;
+use crate::setup::setup;
+use crate::world::World;
+
+/// A directory that can be a container's root: these programs, each with the libraries that it needs.
+pub fn root_with(world: &World, programs: &[&str]) -> PathBuf {
+    let root = world.directory("root");
+    for name in ["proc", "dev", "tmp"] {
+        world.directory(&format!("root/{name}"));
+    }
+    for name in programs {
+        let program = setup().chapter(name);
+        fs::copy(&program, root.join(name)).expect("our own directory");
+        // `ldd` prints `name => /path (address)` or `/path (address)`; nothing for a static program.
+        let said = world.program("ldd", [&program]).stdout;
+        for library in said.split_whitespace().filter(|word| word.starts_with('/')) {
+            let place = root.join(library.trim_start_matches('/'));
+            fs::create_dir_all(place.parent().expect("a library lies in a directory")).expect("our own directory");
+            fs::copy(Path::new(library), place).expect("our own directory");
+        }
+    }
+    root
+}
+
+/// Runs a chapter's program where nobody may make another user namespace.
+pub fn forbid_user_namespaces(world: &World, chapter: &str, words: &[&str]) -> Output {
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces; exec \"$0\" \"$@\"";
+    let program = setup().chapter(chapter);
+    let words = words.iter().map(|word| (*word).to_owned());
+    let before = ["--user", "--map-root-user", "sh", "-c", script].map(str::to_owned);
+    let program = program.to_str().expect("plain ASCII").to_owned();
+    world.program("unshare", before.into_iter().chain([program]).chain(words).collect::<Vec<_>>())
+}
