@@ -22,6 +22,8 @@ use podling::linux::process::NotRunnable;
 use podling::trace::{self, Actor, Format, Topic};
 
 pub mod container;
+#[cfg(feature = "images")]
+pub mod layout;
 pub mod machine;
 pub mod scope;
 

@@ -82,7 +82,7 @@ impl Layer {
         self
     }
 
-    fn bytes(self) -> Vec<u8> {
+    pub fn into_bytes(self) -> Vec<u8> {
         self.tar.into_inner().expect("writing to memory")
     }
 }
@@ -119,7 +119,7 @@ impl Layout {
         let mut descriptors = Vec::new();
         let mut history = Vec::new();
         for (number, layer) in layers.into_iter().enumerate() {
-            let tar = layer.bytes();
+            let tar = layer.into_bytes();
             diff_ids.push(digest(&tar));
             let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
             gzip.write_all(&tar).expect("writing to memory");
@@ -181,7 +181,7 @@ impl Layout {
         }
         // By rename: another test may look for it.
         let temporary = path.with_extension("new");
-        fs::write(&temporary, archive.bytes()).unwrap_or_else(|e| panic!("writing {}: {e}", path.display()));
+        fs::write(&temporary, archive.into_bytes()).unwrap_or_else(|e| panic!("writing {}: {e}", path.display()));
         fs::rename(&temporary, path).expect("the same directory");
     }
 }

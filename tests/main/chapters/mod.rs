@@ -6,6 +6,7 @@ mod imports;
 mod cgroups;
 mod equivalence;
 mod fork;
+mod images;
 mod ipc;
 pub mod mount;
 mod pid;
