@@ -8,6 +8,7 @@ mod equivalence;
 mod fork;
 mod images;
 mod ipc;
+mod monitor;
 pub mod mount;
 mod pid;
 mod user_namespace;
