@@ -117,6 +117,7 @@ pub enum LogDriver {
     Passthrough,
 }
 
+// ANCHOR: report
 /// The monitor's answer to whoever started it: one line of JSON on its standard output.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
@@ -134,7 +135,9 @@ pub enum StartReport {
         status: i32,
     },
 }
+// ANCHOR_END: report
 
+// ANCHOR: end
 /// How a container or an exec session ended.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub struct ExitRecord {
@@ -149,6 +152,7 @@ pub struct ExitRecord {
     /// When it ended, in RFC 3339.
     pub finished: String,
 }
+// ANCHOR_END: end
 
 /// The packets on the attach socket; conmon's, plus one.
 pub mod packet {
