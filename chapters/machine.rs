@@ -28,7 +28,17 @@ pub fn root(directory: Option<&Path>) -> Result<OwnedFd> {
     take(&root)
 }
 
-/// The same with an empty /dev, for who makes one of his own (chapter 6): what is only covered can be uncovered.
+/// The same, mounted over the present root and with the /proc of chapter 4: what is left is [`rootfs::pivot`]. Whoever
+/// calls is the first process of a pid namespace.
+pub fn with_proc(directory: Option<&Path>) -> Result<OwnedFd> {
+    let root = root(directory)?;
+    rootfs::stack(&root)?;
+    let proc = mount::create("proc", "proc", &[], Attributes::DATA_ONLY).context("mounting /proc")?;
+    mount::attach(proc, resolve::directory_in_root(&root, Path::new("/proc"))?, Path::new("/proc"))?;
+    Ok(root)
+}
+
+/// The files alone, with an empty /dev, for who makes one of his own (chapter 6): what is only covered can be uncovered.
 pub fn files(directory: Option<&Path>) -> Result<OwnedFd> {
     take(&put_together(directory)?)
 }
@@ -53,16 +63,6 @@ fn take(root: &Path) -> Result<OwnedFd> {
     let tree = mount::copy(root, Reach::Tree).context("the new root")?;
     mount::detach(Path::new(SCRATCH))?;
     Ok(tree)
-}
-
-/// The same, mounted over the present root and with the /proc of chapter 4: what is left is [`rootfs::pivot`]. Whoever
-/// calls is the first process of a pid namespace.
-pub fn with_proc(directory: Option<&Path>) -> Result<OwnedFd> {
-    let root = root(directory)?;
-    rootfs::stack(&root)?;
-    let proc = mount::create("proc", "proc", &[], Attributes::DATA_ONLY).context("mounting /proc")?;
-    mount::attach(proc, resolve::directory_in_root(&root, Path::new("/proc"))?, Path::new("/proc"))?;
-    Ok(root)
 }
 
 fn tmpfs(place: &Path) -> Result<()> {

@@ -211,21 +211,17 @@ both!(who_is_attached_types_sees_and_leaves, |world| {
 });
 
 both!(ctrl_c_is_the_containers, |world| {
-    run(
-        world,
-        &["start", "-t", "tty", "sh", "-c", "trap 'echo caught; exit 9' INT; echo ready; while :; do read x; done"],
-    )
-    .ok();
-    until("it is ready", || run(world, &["logs", "tty"]).ok().contains("ready").then_some(()));
+    let script = "stty -echo; trap 'echo caught; exit 9' INT; while :; do read word; echo got $word; done";
+    run(world, &["start", "-t", "tty", "sh", "-c", script]).ok();
     let mut command = world.command("setsid");
     command.args(["--ctty", "--"]).arg(setup().chapter(CHAPTER)).args(["attach", "tty"]);
     let mut attached = Running::start_on_terminal(command);
-    // Raw: the byte passes our terminal, and the container's makes a signal of it.
-    until("our terminal is raw", || {
-        attached.write("\x03");
-        run(world, &["logs", "tty"]).ok().contains("caught").then_some(())
-    });
+    // An answer says that our terminal is raw by now: before, Ctrl-C would end the command.
+    attached.write("one\r");
+    attached.expect("got one");
+    attached.write("\x03");
     assert_eq!(attached.wait().status, 9);
+    assert!(run(world, &["logs", "tty"]).ok().contains("caught"));
     run(world, &["rm", "tty"]).ok();
 });
 
