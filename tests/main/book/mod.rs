@@ -37,6 +37,7 @@ mod anywhere {
         chapter03: "chapters/03-mount.md",
         chapter04: "chapters/04-pid.md",
         walk: "engine/walk.md",
+        daemonless: "engine/daemonless.md",
         kill_the_manager: "engine/kill-the-manager.md",
     }
 }
