@@ -39,6 +39,7 @@ mod anywhere {
         walk: "engine/walk.md",
         daemonless: "engine/daemonless.md",
         kill_the_manager: "engine/kill-the-manager.md",
+        security_lab: "engine/security-lab.md",
     }
 }
 
