@@ -10,7 +10,9 @@
 //!
 //! And it writes the file in place: for a moment there is none of it, or half.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -55,10 +57,14 @@ impl Layout {
         let path = self.dir.join("index.json");
         let bytes = loop {
             let bytes = serde_json::to_vec(&index)?;
-            let staged = Staged::new(&path, &bytes)?;
+            let staged = Staged::new(&path, &bytes);
             let (now, theirs) = read_whole(&path)?;
             if now == seen {
-                staged.replace()?;
+                match staged {
+                    Ok(staged) => staged.replace()?,
+                    Err(error) if is_full(&error) && shorten(&path, &bytes).is_ok() => {}
+                    Err(error) => return Err(error),
+                }
                 break bytes;
             }
             let known: ImageIndex = serde_json::from_slice(&seen).context("index.json as it was read")?;
@@ -75,6 +81,7 @@ impl Layout {
         if write.is_err() {
             let _ = fs::remove_file(&temporary);
         }
+        let write = write.or_else(|error| if is_no_space(&error) { shorten(&self.own(), &bytes) } else { Err(error) });
         write.with_context(|| format!("writing {}", self.own().display()))
     }
 
@@ -99,6 +106,29 @@ impl Layout {
         nameless.set_annotations(None);
         place(manifests, nameless, None);
     }
+}
+
+fn is_full(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(is_no_space)
+}
+
+fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+/// Writes a file that becomes no longer into the room that it has. On a full disk there is no other, and to remove an image
+/// is how room is made. Until it is cut off, spaces fill the rest: they mean nothing in JSON.
+fn shorten(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = File::options().write(true).open(path)?;
+    let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+    if bytes.len() > length {
+        return Err(ErrorKind::StorageFull.into());
+    }
+    let mut filled = bytes.to_vec();
+    filled.resize(length, b' ');
+    file.write_all_at(&filled, 0)?;
+    file.set_len(bytes.len() as u64)?;
+    file.sync_data()
 }
 
 /// The bytes of index.json and what they say.
