@@ -179,7 +179,7 @@ fn birth(store: &Store, request: &Request, bundle: &Bundle, console: Option<Owne
         placed_later: prepared.as_ref().is_some_and(Prepared::comes_later),
         joined_already: plan.namespaces.need_middle(),
     };
-    let is_awaited = have.placed_later || maps.is_some();
+    let is_awaited = have.awaits_placing(maps.is_some());
     let (process, handshake) = clone(plan, have, undo.cgroup.as_ref(), handshake)?;
     let process = undo.process.insert(process);
 

@@ -3,7 +3,7 @@
 //! ```text
 //! runtime                                 init
 //!    │ ◀────────── Born(pid) ────────────── │   (only where a process in the middle joins namespaces; its only word)
-//!    │ ────────────── Placed ─────────────▶ │   (only with a new user namespace, or a cgroup of systemd's)
+//!    │ ────────────── Placed ─────────────▶ │   (only with a new user namespace, a cgroup of systemd's, or after Born)
 //!    │ ◀─────────── HooksWanted ─────────── │   (only if the bundle has hooks of ours)
 //!    │ ──────────── HooksRan(pid) ────────▶ │
 //!    │ ◀───────────── Ready ─────────────── │   all is mounted, the program was found

@@ -57,6 +57,14 @@ pub struct Belongings {
     pub joined_already: bool,
 }
 
+impl Belongings {
+    /// Whether the first process has to wait until its parent says [`Message::Placed`]: for id maps, for its cgroup, or for
+    /// the process in the middle to have said whom it has made. A first word that overtook that would be mistaken for it.
+    pub fn awaits_placing(&self, maps: bool) -> bool {
+        maps || self.placed_later || self.joined_already
+    }
+}
+
 /// The whole life. Nothing may return from here into code that is the parent's.
 pub fn live(mut plan: InitPlan, belongings: Belongings) -> ! {
     trace::become_actor(Actor::Init);
@@ -143,7 +151,7 @@ fn enter_namespaces(plan: &InitPlan, have: &Belongings) -> Result<()> {
         }
     }
     trace::stage(format_args!("born into new namespaces"));
-    if plan.namespaces.maps.is_some() || have.placed_later {
+    if have.awaits_placing(plan.namespaces.maps.is_some()) {
         match have.parent.expect()? {
             Message::Placed => {}
             other => bail!("expected to be placed, heard {other:?}"),
