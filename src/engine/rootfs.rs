@@ -82,8 +82,9 @@ impl Engine {
             };
             match self.borrow_mount(from, path, &target) {
                 Ok(()) => break,
-                // It is about to end, or has.
-                Err(_) if from.hold()?.is_none_or(|it| it.await_end(PollTimeout::from(100_u8)).unwrap_or(false)) => {}
+                // It is about to end, or has. A process leaves its namespaces, and takes down what is mounted there, well
+                // before it is gone.
+                Err(_) if from.hold()?.is_none_or(|it| it.await_end(PollTimeout::from(5000_u16)).unwrap_or(false)) => {}
                 Err(error) => return Err(error),
             }
         }
