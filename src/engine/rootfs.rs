@@ -63,12 +63,13 @@ impl Engine {
         if matches!(container.config.root, Root::Directory(_)) {
             return Ok(target);
         }
-        let _lock = self.hold(container)?;
         let me = Process::of(std::process::id() as i32).context("/proc does not show this process")?;
         let ours = container.holders().join(me.pid.to_string());
+        // Before the lock: who has it may be waiting for our end.
         if process_in(&ours) == Some(me) {
             return Ok(target);
         }
+        let _lock = self.hold(container)?;
         make_private(&container.holders())?;
         loop {
             // It may run by now, while we waited for the lock.
@@ -82,8 +83,8 @@ impl Engine {
             };
             match self.borrow_mount(from, path, &target) {
                 Ok(()) => break,
-                // It is about to end, or has. A process leaves its namespaces, and takes down what is mounted there, well
-                // before it is gone.
+                // It is about to end, or has; or it is in another user namespace than we, since it was not to be found here
+                // when we made ours: then its mount is not for us, and we wait for our turn.
                 Err(_) if from.hold()?.is_none_or(|it| it.await_end(PollTimeout::from(5000_u16)).unwrap_or(false)) => {}
                 Err(error) => return Err(error),
             }
