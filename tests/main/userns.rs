@@ -195,8 +195,6 @@ as_user!(shifted_layers_count_and_go_with_their_image, |world| {
 
 /// runc and crun look for the root by its path, as a stranger, and may not pass a closed XDG_RUNTIME_DIR.
 mod only_ours {
-    use super::*;
-
     as_user!(containers_with_auto_have_ranges_of_their_own, |world| {
         let image = world.image("busybox");
         let start = |name: &str, size: &str| {
