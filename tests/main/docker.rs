@@ -168,7 +168,7 @@ as_root!(whoever_may_write_to_dockers_socket_is_root, |world| {
 as_root!(a_docker_that_was_killed_leaves_its_containers_and_nobody_to_ask, |world| {
     let Some(mut docker) = Docker::start(world, &[]) else { return };
     docker.load_witness();
-    docker.background("ending", &["until-term"]);
+    docker.background("ending", &["until-term", "7"]);
     docker.background("staying", &["until-term"]);
     let [ending, staying]: [i32; 2] =
         ["ending", "staying"].map(|name| docker.told(name, ".State.Pid").parse().expect("a pid"));
@@ -186,7 +186,7 @@ as_root!(a_docker_that_was_killed_leaves_its_containers_and_nobody_to_ask, |worl
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(ending), nix::sys::signal::Signal::SIGTERM).expect("it runs");
     until_gone(ending);
     docker.come_back(&[]);
-    assert_eq!(docker.told("ending", ".State.ExitCode"), "0");
+    assert_eq!(docker.told("ending", ".State.ExitCode"), "7");
     // And the other, which nothing was wrong with, is ended by the daemon that comes back.
     until("the daemon has ended what it found", || (docker.told("staying", ".State.Status") == "exited").then_some(()));
     assert!(!Path::new(&format!("/proc/{staying}")).exists());

@@ -155,15 +155,15 @@ mod when_processes_are_killed {
     as_user!(without_conmon_a_container_goes_on_and_its_end_is_known_to_nobody, |world| {
         let podman = Podman::new(world);
         podman.give("witness", "docker-archive");
-        podman.run(&["-d", "--name=box"], &["until-term"]).ok();
+        podman.run(&["-d", "--name=box"], &["until-term", "7"]).ok();
         let [conmon, pid] =
             ["ConmonPid", "Pid"].map(|which| told(&podman, &format!(".State.{which}")).parse().expect("a pid"));
         kill_and_wait(conmon, Signal::SIGKILL);
         assert_eq!(podman.call(&["exec", "box", "/witness", "echo", "alive"]).ok(), "alive");
         kill_and_wait(pid, Signal::SIGTERM);
-        // It ended with 0, and nobody was told.
+        // It ended with 7, and nobody was told.
         let waited = podman.call(&["wait", "box"]);
-        assert!(waited.status != 0 || waited.stdout.trim() != "0", "{waited}");
+        assert!(waited.status != 0 || waited.stdout.trim() != "7", "{waited}");
         podman.call(&["rm", "-f", "-t0", "box"]).ok();
     });
 }

@@ -6,6 +6,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, ExitCode, exit};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::{env, fs, thread};
 
 unsafe extern "C" {
@@ -166,14 +167,16 @@ fn main() -> ExitCode {
                 thread::park();
             }
         }
-        // Ends with status 0 when asked to.
-        ["until-term"] => {
+        // Ends with this status (0 if none is given) when asked to.
+        ["until-term", status @ ..] => {
+            static STATUS: AtomicI32 = AtomicI32::new(0);
             extern "C" fn end(_: i32) {
                 unsafe {
                     write(1, c"asked to end\n".as_ptr().cast(), 13);
-                    _exit(0)
+                    _exit(STATUS.load(Ordering::Relaxed))
                 }
             }
+            STATUS.store(status.first().map_or(0, |status| status.parse().expect("a status")), Ordering::Relaxed);
             unsafe { signal(SIGTERM, end as *const () as usize) };
             println!("ready");
             loop {

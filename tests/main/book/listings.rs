@@ -58,8 +58,9 @@ fn faults(page: &Page) -> Vec<String> {
 /// The project's files that a page names, and that are not there: `src/…`, `tests/…` and the like between backquotes.
 fn gone(page: &Page) -> Vec<String> {
     let quoted = page.text.split('`').skip(1).step_by(2);
-    let paths = quoted
-        .filter(|word| ["src/", "tests/", "benches/", "chapters/", "book/"].iter().any(|top| word.starts_with(top)));
+    let paths = quoted.filter(|word| {
+        ["src/", "tests/", "benches/", "chapters/", "exercises/", "book/"].iter().any(|top| word.starts_with(top))
+    });
     let paths = paths.filter(|path| !path.contains(char::is_whitespace));
     paths.filter(|path| !root().join(path).exists()).map(|path| format!("{}: there is no {path}", page.name)).collect()
 }
