@@ -11,8 +11,7 @@ use super::page::{Page, root};
 const LONGEST_ASIDE: usize = 3;
 
 /// What a fence may be labelled with. `text` is what nobody runs: pictures, files of other systems.
-const LABELS: [&str; 12] =
-    ["rust,ignore", "console", "text", "bob", "toml", "json", "yaml", "ini", "sh", "c", "mermaid", "admonish"];
+const LABELS: [&str; 10] = ["rust,ignore", "console", "text", "bob", "toml", "json", "yaml", "ini", "sh", "c"];
 
 /// `PATH:ANCHOR` of each `{{#include PATH:ANCHOR}}` in a text.
 fn includes(text: &str) -> Vec<(&str, Option<&str>)> {

@@ -40,7 +40,11 @@ pub fn steps(body: &str) -> Result<Vec<Step>, String> {
 fn to_run(page: &Page) -> Vec<(Fence<'_>, Vec<Step>)> {
     let fences = page.fences().into_iter().filter(|fence| fence.label == "console" && fence.skip.is_none());
     let steps = |fence: &Fence| steps(fence.body).unwrap_or_else(|error| panic!("{}: {error}", page.at(fence.line)));
-    fences.map(|fence| (steps(&fence), fence)).map(|(steps, fence)| (fence, steps)).collect()
+    let with_steps = |fence| {
+        let steps = steps(&fence);
+        (fence, steps)
+    };
+    fences.map(with_steps).collect()
 }
 
 /// Between the outputs of two commands: a control character that no program prints.
