@@ -8,6 +8,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use podling::hint::hinted;
 
 /// A layout.
 pub struct Layout {
@@ -30,7 +31,13 @@ impl Layout {
         let mut layout = Self { path: path.to_owned(), archive: None };
         if !path.is_dir() {
             let mut archive = tar::Archive::new(File::open(path).with_context(told)?);
-            layout.archive = Some(places(&mut archive).with_context(told)?);
+            // What is wrong with a file that is no archive at all says nothing to anybody, and may be binary.
+            let places = places(&mut archive).unwrap_or_default();
+            if !places.contains_key(Path::new("index.json")) {
+                let cure = "'podling save --format oci-archive -o FILE IMAGE' writes one";
+                return Err(hinted(format!("{} is no archive of an OCI image", path.display()), cure));
+            }
+            layout.archive = Some(places);
         }
         Ok(layout)
     }

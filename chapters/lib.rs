@@ -95,8 +95,11 @@ fn narrate(matches: &ArgMatches) -> Result<()> {
     Ok(())
 }
 
-/// clap explains a mistake in paragraphs; the first says what it is.
+/// clap explains a mistake in paragraphs; the first says what it is. Where nothing was said, it explains everything.
 fn one_line(error: &clap::Error) -> String {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "no command was given".into();
+    }
     let text = error.to_string();
     let first = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
     first.split_whitespace().collect::<Vec<_>>().join(" ")

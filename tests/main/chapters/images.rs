@@ -275,9 +275,14 @@ both!(what_is_no_image_is_one_line, |world| {
     assert!(said(Path::new("/no/such/image")).contains("/no/such/image: No such file or directory"));
     let empty = world.directory("empty");
     assert!(said(&empty).contains("index.json"), "{}", said(&empty));
+    // A text; and an archive of an image, but Docker's.
     let text = world.file("text", "x".repeat(2000));
-    assert!(said(&text).starts_with("Error: "), "{}", said(&text));
-    assert_eq!(said(&text).lines().count(), 1);
+    let dockers = world.dir.join("dockers.tar");
+    world.podling(["save", "-q", "-o", &dockers.display().to_string(), world.image("witness")]).ok();
+    for file in [text, dockers] {
+        let hint = "hint: 'podling save --format oci-archive -o FILE IMAGE' writes one";
+        assert_eq!(said(&file), format!("Error: {} is no archive of an OCI image\n{hint}", file.display()));
+    }
     // A compression that is not taught here, and an index of machines among which ours is one.
     let mut layout = Layout::new(vec![witness()], &json!({}));
     let layer = layout.put("application/vnd.oci.image.layer.v1.tar+zstd", b"anything".to_vec());

@@ -224,3 +224,8 @@ both!(a_machine_that_forbids_namespaces_is_told_apart, |world| {
     assert!(said.starts_with("Error: making a user namespace: "), "{said}");
     assert!(said.contains("\nhint: does the system allow user namespaces?"), "{said}");
 });
+
+both!(who_says_nothing_to_the_talkers_is_told_so, |world| {
+    let said = world.chapter("chapter06_talk", [""; 0]).fails(125).to_owned();
+    assert_eq!(said, "Error: no command was given\nhint: see 'chapter06_talk --help'");
+});
