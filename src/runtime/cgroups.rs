@@ -81,7 +81,7 @@ pub fn prepare(id: &str, spec: &Spec, manager: Manager) -> Result<Option<Prepare
     let wanted = linux.and_then(|linux| linux.cgroups_path().clone()).unwrap_or_default();
 
     let hierarchy = match (manager, Hierarchy::find()) {
-        (Manager::Disabled, _) | (_, None) if limits.is_empty() => return Ok(None),
+        (Manager::Disabled, _) | (_, None) if limits.limit_nothing() => return Ok(None),
         (Manager::Disabled, _) => {
             bail!("linux.resources: there is no limit without a cgroup, and cgroups are disabled")
         }
@@ -100,7 +100,7 @@ pub fn prepare(id: &str, spec: &Spec, manager: Manager) -> Result<Option<Prepare
     let path = path(&wanted, id, &hierarchy)?;
     let group = match Cgroup::create(&hierarchy, &path) {
         Ok(group) => group,
-        Err(error) if limits.is_empty() && !is_root()? => {
+        Err(error) if limits.limit_nothing() && !is_root()? => {
             trace::say(Topic::Cgroup, "no cgroup", format_args!("{error:#}"), "the container stays in ours");
             return Ok(None);
         }

@@ -53,6 +53,7 @@ mod lifecycle;
 mod listing;
 mod monitor;
 mod network;
+mod oci;
 mod podman;
 mod pulling;
 mod readme;

@@ -58,59 +58,79 @@ pub struct Resources {
     pub cpuset_mems: Option<String>,
     /// The share of a busy disk, 1 to 10000.
     pub io_weight: Option<u64>,
-    /// Lines of `io.max`: `8:0 rbps=1048576 wiops=100`.
-    pub io_max: Vec<String>,
+    /// The same for single disks, by their numbers: `8:0`.
+    pub io_weights: Vec<(String, u64)>,
+    /// Bounds of single disks: `8:0 rbps` or `8:0 wiops`, and how much a second.
+    pub io_max: Vec<(String, Limit)>,
     /// Bytes of huge pages, by page size as the kernel writes it (`2MB`).
     pub hugetlb_max: BTreeMap<String, Limit>,
+    /// Lines of `rdma.max`: `mlx4_0 hca_handle=2 hca_object=2000`.
+    pub rdma_max: Vec<String>,
     /// Any other file of the group, as it is.
     pub unified: BTreeMap<String, String>,
 }
 
+/// A file of the group and what to write there.
+struct Setting {
+    file: String,
+    value: String,
+    /// It only takes a limit away: without the controller there is none to take.
+    lifts: bool,
+}
+
 impl Resources {
     /// The files to write, in order. (`unified` comes last: it was asked for by its very name.)
-    fn settings(&self) -> Vec<(String, String)> {
-        let mut settings: Vec<(String, String)> = Vec::new();
-        let mut add = |file: &str, value: Option<String>| settings.extend(value.map(|value| (file.into(), value)));
+    fn settings(&self) -> Vec<Setting> {
+        let mut settings: Vec<Setting> = Vec::new();
+        let mut add = |file: &str, value: Option<String>, lifts: bool| {
+            settings.extend(value.map(|value| Setting { file: file.into(), value, lifts }));
+        };
         let flag = |flag: bool| u8::from(flag).to_string();
-        add("cpuset.cpus", self.cpuset_cpus.clone());
-        add("cpuset.mems", self.cpuset_mems.clone());
-        add("cpu.weight", self.cpu_weight.map(|weight| weight.to_string()));
-        add("cpu.idle", self.cpu_idle.map(flag));
-        add(
-            "cpu.max",
-            self.cpu_max.map(|(quota, period)| match period {
-                Some(period) => format!("{quota} {period}"),
-                None => quota.to_string(),
-            }),
-        );
-        add("cpu.max.burst", self.cpu_burst.map(|burst| burst.to_string()));
-        add("pids.max", self.pids_max.map(|limit| limit.to_string()));
-        add("memory.low", self.memory_low.map(|bytes| bytes.to_string()));
-        add("memory.max", self.memory_max.map(|limit| limit.to_string()));
-        add("memory.swap.max", self.swap_max.map(|limit| limit.to_string()));
-        add("memory.oom.group", self.oom_group.map(flag));
-        add("io.weight", self.io_weight.map(|weight| format!("default {weight}")));
-        for line in &self.io_max {
-            add("io.max", Some(line.clone()));
+        let lifts = |limit: Option<Limit>| limit == Some(Limit::Max);
+        add("cpuset.cpus", self.cpuset_cpus.clone(), false);
+        add("cpuset.mems", self.cpuset_mems.clone(), false);
+        add("cpu.weight", self.cpu_weight.map(|weight| weight.to_string()), false);
+        add("cpu.idle", self.cpu_idle.map(flag), self.cpu_idle == Some(false));
+        let maximum = self.cpu_max.map(|(quota, period)| match period {
+            Some(period) => format!("{quota} {period}"),
+            None => quota.to_string(),
+        });
+        add("cpu.max", maximum, lifts(self.cpu_max.map(|(quota, _)| quota)));
+        add("cpu.max.burst", self.cpu_burst.map(|burst| burst.to_string()), self.cpu_burst == Some(0));
+        add("pids.max", self.pids_max.map(|limit| limit.to_string()), lifts(self.pids_max));
+        add("memory.low", self.memory_low.map(|bytes| bytes.to_string()), false);
+        add("memory.max", self.memory_max.map(|limit| limit.to_string()), lifts(self.memory_max));
+        add("memory.swap.max", self.swap_max.map(|limit| limit.to_string()), lifts(self.swap_max));
+        add("memory.oom.group", self.oom_group.map(flag), self.oom_group == Some(false));
+        add("io.weight", self.io_weight.map(|weight| format!("default {weight}")), false);
+        for (disk, weight) in &self.io_weights {
+            add("io.weight", Some(format!("{disk} {weight}")), false);
+        }
+        for (line, limit) in &self.io_max {
+            add("io.max", Some(format!("{line}={limit}")), *limit == Limit::Max);
         }
         for (size, limit) in &self.hugetlb_max {
-            add(&format!("hugetlb.{size}.max"), Some(limit.to_string()));
+            add(&format!("hugetlb.{size}.max"), Some(limit.to_string()), *limit == Limit::Max);
+        }
+        for line in &self.rdma_max {
+            add("rdma.max", Some(line.clone()), false);
         }
         for (file, value) in &self.unified {
-            add(file, Some(value.clone()));
+            add(file, Some(value.clone()), false);
         }
         settings
     }
 
-    /// The controllers that these need.
+    /// The controllers that these need: not for what only takes a limit away.
     pub fn controllers(&self) -> BTreeSet<String> {
-        let name = |(file, _): &(String, String)| file.split('.').next().unwrap_or_default().to_string();
-        self.settings().iter().map(name).filter(|name| name != "cgroup").collect()
+        let name = |setting: &Setting| setting.file.split('.').next().unwrap_or_default().to_string();
+        let needed = self.settings().into_iter().filter(|setting| !setting.lifts);
+        needed.map(|setting| name(&setting)).filter(|name| name != "cgroup").collect()
     }
 
-    /// Whether anything is asked for.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+    /// Whether nothing is asked for that a group would be needed for.
+    pub fn limit_nothing(&self) -> bool {
+        self.settings().iter().all(|setting| setting.lifts)
     }
 }
 
@@ -125,20 +145,25 @@ impl Cgroup {
                 bail!("{file:?} is not a file of a cgroup");
             }
         }
-        let present = self.words("cgroup.controllers");
-        let missing: BTreeSet<String> = resources.controllers().difference(&present).cloned().collect();
+        let needed = resources.controllers();
+        let missing: BTreeSet<String> = if needed.is_empty() {
+            needed
+        } else {
+            let present = self.words("cgroup.controllers");
+            needed.difference(&present).cloned().collect()
+        };
         if !missing.is_empty() {
             self.pass_on(&missing)?;
         }
-        for (file, value) in resources.settings() {
+        for Setting { file, value, lifts } in resources.settings() {
             match self.write(&file, &value) {
                 Ok(()) => {}
+                Err(Errno::ENOENT) if lifts => {}
                 // A kernel that accounts no swap has none to give.
                 Err(Errno::ENOENT) if file == "memory.swap.max" => {}
                 // The disk scheduler BFQ has weights of its own, and without either none is weighed against another.
                 Err(Errno::ENOENT) if file == "io.weight" => {
-                    let weight = value.trim_start_matches("default ");
-                    self.write("io.bfq.weight", weight)
+                    self.write("io.bfq.weight", &for_bfq(&value))
                         .context("setting a disk weight: no scheduler here weighs disks")?;
                 }
                 Err(errno) => return Err(errno).with_context(|| format!("setting {file} to {value:?}")),
@@ -146,6 +171,13 @@ impl Cgroup {
         }
         Ok(())
     }
+}
+
+/// A line of `io.weight` (1 to 10000) as `io.bfq.weight` takes it (1 to 1000).
+pub(super) fn for_bfq(line: &str) -> String {
+    let (whose, weight) = line.rsplit_once(' ').unwrap_or(("default", line));
+    let weight = weight.parse().unwrap_or(100u64).div_ceil(10);
+    if whose == "default" { weight.to_string() } else { format!("{whose} {weight}") }
 }
 
 /// A controller cannot be had in a group.

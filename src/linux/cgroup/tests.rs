@@ -133,6 +133,23 @@ fn a_limit_without_its_controller_is_an_error_with_a_cure() {
 }
 
 #[test]
+fn a_limit_that_is_lifted_needs_no_controller() {
+    let Some(fresh) = Fresh::new() else { return };
+    let (max, none) = (Some(Limit::Max), Resources::default());
+    let lifted = Resources { pids_max: max, memory_max: max, swap_max: max, cpu_max: Some((Limit::Max, None)), ..none };
+    assert!(lifted.limit_nothing() && lifted.controllers().is_empty());
+    fresh.group().set(&lifted).expect("nothing is asked for");
+    let mixed = Resources { cpu_idle: Some(true), ..lifted };
+    assert_eq!(mixed.controllers().into_iter().collect::<Vec<_>>(), ["cpu"]);
+}
+
+#[test]
+fn a_disk_s_weight_is_a_tenth_for_bfq() {
+    let lines = ["default 10000", "default 1", "8:16 100"].map(super::resources::for_bfq);
+    assert_eq!(lines, ["1000", "1", "8:16 10"]);
+}
+
+#[test]
 fn what_the_kernel_refuses_is_named() {
     let Some(fresh) = Fresh::new() else { return };
     let set = |file: &str, value: &str| {

@@ -4,7 +4,10 @@
 //! no limit, 0 is nothing asked for, the limit of swap counts memory in, shares and disk weights have other ranges.
 
 use anyhow::{Context, Result, bail, ensure};
-use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxDeviceCgroup, LinuxDeviceType, LinuxMemory, LinuxResources};
+use oci_spec::runtime::{
+    LinuxBlockIo, LinuxCpu, LinuxDeviceCgroup, LinuxDeviceType, LinuxMemory, LinuxRdma, LinuxResources,
+    LinuxWeightDevice,
+};
 
 use crate::linux::cgroup::devices::{Kind, MAKE, READ, Rule, WRITE};
 use crate::linux::cgroup::{Limit, Resources, weight_from_shares};
@@ -22,8 +25,15 @@ pub fn resources(asked: &LinuxResources) -> Result<Resources> {
         found.pids_max = limit(pids.limit());
     }
     if let Some(disks) = asked.block_io() {
-        disk(disks, &mut found);
+        disk(disks, &mut found)?;
     }
+    if asked.network().as_ref().is_some_and(|network| network.class_id().is_some() || network.priorities().is_some()) {
+        bail!("linux.resources.network: cgroup version 2 marks no packets (it has no net_cls and no net_prio)");
+    }
+    for (device, bounds) in asked.rdma().iter().flatten() {
+        found.rdma_max.push(rdma(device, bounds));
+    }
+    found.rdma_max.sort();
     for page in asked.hugepage_limits().iter().flatten() {
         // A limit of 0 is one here: no huge pages.
         let bound = u64::try_from(page.limit()).map_or(Limit::Max, Limit::At);
@@ -35,6 +45,11 @@ pub fn resources(asked: &LinuxResources) -> Result<Resources> {
     Ok(found)
 }
 
+fn rdma(device: &str, bounds: &LinuxRdma) -> String {
+    let bound = |bound: Option<u32>| bound.map_or("max".to_string(), |bound| bound.to_string());
+    format!("{device} hca_handle={} hca_object={}", bound(bounds.hca_handles()), bound(bounds.hca_objects()))
+}
+
 /// -1 (any negative number) is no limit, 0 is nothing asked for.
 fn limit(value: i64) -> Option<Limit> {
     match value {
@@ -44,7 +59,19 @@ fn limit(value: i64) -> Option<Limit> {
     }
 }
 
+#[allow(deprecated)] // Kernel memory has no limit of its own any more; bundles may still ask for one.
 fn memory_limits(memory: &LinuxMemory, found: &mut Resources) -> Result<()> {
+    let of_version_1 = [
+        ("kernel", memory.kernel().is_some_and(|bytes| bytes > 0)),
+        ("kernelTCP", memory.kernel_tcp().is_some_and(|bytes| bytes > 0)),
+        ("swappiness", memory.swappiness().is_some()),
+        ("disableOOMKiller", memory.disable_oom_killer() == Some(true)),
+        // `true` is what version 2 always does.
+        ("useHierarchy", memory.use_hierarchy() == Some(false)),
+    ];
+    for (name, is_asked) in of_version_1 {
+        ensure!(!is_asked, "linux.resources.memory.{name}: cgroup version 2 has no such setting");
+    }
     let bound = memory.limit().unwrap_or(0);
     found.memory_max = limit(bound);
     found.memory_low = memory.reservation().and_then(|bytes| u64::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
@@ -65,8 +92,8 @@ fn memory_limits(memory: &LinuxMemory, found: &mut Resources) -> Result<()> {
 }
 
 fn processor(cpu: &LinuxCpu, found: &mut Resources) -> Result<()> {
-    if cpu.realtime_runtime().is_some_and(|runtime| runtime != 0) {
-        bail!("linux.resources.cpu.realtimeRuntime: cgroup version 2 has no such limit");
+    if cpu.realtime_runtime().is_some_and(|runtime| runtime != 0) || cpu.realtime_period().unwrap_or(0) != 0 {
+        bail!("linux.resources.cpu.realtimeRuntime, realtimePeriod: cgroup version 2 has no such limit");
     }
     found.cpu_weight = cpu.shares().filter(|shares| *shares > 0).map(weight_from_shares);
     found.cpu_idle = cpu.idle().map(|idle| idle != 0);
@@ -82,12 +109,25 @@ fn processor(cpu: &LinuxCpu, found: &mut Resources) -> Result<()> {
     Ok(())
 }
 
-fn disk(disks: &LinuxBlockIo, found: &mut Resources) {
-    // Version 1: 10 to 1000. Version 2: 1 to 10000.
-    found.io_weight = disks.weight().filter(|weight| *weight > 0).map(|weight| {
-        let weight = u64::from(weight).clamp(10, 1000);
-        1 + (weight - 10) * 9999 / 990
-    });
+/// Version 1: 10 to 1000. Version 2: 1 to 10000.
+fn disk_weight(weight: u16) -> u64 {
+    let weight = u64::from(weight).clamp(10, 1000);
+    1 + (weight - 10) * 9999 / 990
+}
+
+fn disk(disks: &LinuxBlockIo, found: &mut Resources) -> Result<()> {
+    let is_asked = |weight: &u16| *weight > 0;
+    found.io_weight = disks.weight().filter(is_asked).map(disk_weight);
+    let weights = disks.weight_device().iter().flatten();
+    let leaves = weights.clone().map(LinuxWeightDevice::leaf_weight).chain([disks.leaf_weight()]);
+    if leaves.flatten().any(|weight| weight > 0) {
+        bail!("linux.resources.blockIO.leafWeight: cgroup version 2 does not weigh a group against those below it");
+    }
+    for device in weights {
+        if let Some(weight) = device.weight().filter(is_asked) {
+            found.io_weights.push((format!("{}:{}", device.major(), device.minor()), disk_weight(weight)));
+        }
+    }
     let bounds = [
         ("rbps", disks.throttle_read_bps_device()),
         ("wbps", disks.throttle_write_bps_device()),
@@ -97,9 +137,10 @@ fn disk(disks: &LinuxBlockIo, found: &mut Resources) {
     for (word, devices) in bounds {
         for device in devices.iter().flatten() {
             let rate = if device.rate() == 0 { Limit::Max } else { Limit::At(device.rate()) };
-            found.io_max.push(format!("{}:{} {word}={rate}", device.major(), device.minor()));
+            found.io_max.push((format!("{}:{} {word}", device.major(), device.minor()), rate));
         }
     }
+    Ok(())
 }
 
 /// Device rules; those for what every container has (null, zero, full, random, urandom, tty, terminals) are added, as
@@ -174,6 +215,21 @@ mod tests {
     fn minus_one_is_no_limit_and_zero_is_not_asked() {
         let pids = |limit: i64| read(serde_json::json!({ "pids": { "limit": limit } })).expect("sound").pids_max;
         assert_eq!([pids(-1), pids(0), pids(5)], [Some(Limit::Max), None, Some(Limit::At(5))]);
+    }
+
+    #[test]
+    fn a_disk_and_a_network_card_are_named_by_the_kernel() {
+        let found = read(serde_json::json!({
+            "blockIO": {
+                "weight": 10, "weightDevice": [{ "major": 8, "minor": 16, "weight": 1000 }],
+                "throttleReadBpsDevice": [{ "major": 8, "minor": 0, "rate": 600 }],
+            },
+            "rdma": { "mlx4_0": { "hcaHandles": 3 } },
+        }))
+        .expect("sound");
+        assert_eq!((found.io_weight, found.io_weights), (Some(1), vec![("8:16".into(), 10_000)]));
+        assert_eq!(found.io_max, [("8:0 rbps".into(), Limit::At(600))]);
+        assert_eq!(found.rdma_max, ["mlx4_0 hca_handle=3 hca_object=max"]);
     }
 
     #[test]

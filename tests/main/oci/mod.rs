@@ -1,0 +1,3 @@
+//! Everything that OCI's specification lets a bundle ask for, and what podling-runtime makes of it.
+
+mod resources;

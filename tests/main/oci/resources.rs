@@ -1,0 +1,43 @@
+//! Limits: what is asked for holds or is an error, and what asks for nothing needs nothing.
+
+use serde_json::json;
+
+use crate::runtime::run;
+
+both!(who_asks_for_no_limit_needs_no_controller, |world| {
+    // Podman 5.4 says "unlimited" where others say nothing.
+    let output = run(world, &["echo", "free"], |config| {
+        config["linux"]["resources"] = json!({
+            "pids": { "limit": -1 },
+            "memory": { "limit": -1, "swap": -1 },
+            "cpu": { "quota": -1, "period": 100_000 },
+        });
+    });
+    assert_eq!(output.ok(), "free");
+});
+
+/// Version 1's words, which runc takes and forgets on version 2.
+mod only_ours {
+    use super::*;
+
+    both!(what_version_2_has_not_is_refused_by_name, |world| {
+        for (resources, named) in [
+            (json!({ "memory": { "swappiness": 10 } }), "memory.swappiness"),
+            (json!({ "memory": { "kernel": 1_000_000 } }), "memory.kernel"),
+            (json!({ "memory": { "kernelTCP": 1_000_000 } }), "memory.kernelTCP"),
+            (json!({ "memory": { "disableOOMKiller": true } }), "memory.disableOOMKiller"),
+            (json!({ "memory": { "useHierarchy": false } }), "memory.useHierarchy"),
+            (json!({ "cpu": { "realtimePeriod": 1000 } }), "cpu.realtimeRuntime, realtimePeriod"),
+            (json!({ "blockIO": { "leafWeight": 10 } }), "blockIO.leafWeight"),
+            (
+                json!({ "blockIO": { "weightDevice": [{ "major": 8, "minor": 0, "leafWeight": 10 }] } }),
+                "blockIO.leafWeight",
+            ),
+            (json!({ "network": { "classID": 1 } }), "network"),
+        ] {
+            let output = run(world, &["true"], |config| config["linux"]["resources"] = resources);
+            output.fails(1);
+            assert!(output.stderr.contains(&format!("linux.resources.{named}: cgroup version 2")), "{output}");
+        }
+    });
+}
