@@ -2,10 +2,13 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 
 use crate::cli::images::archive::{output, part};
 use crate::cli::{Context, Verb, failure};
@@ -33,14 +36,21 @@ impl Verb for Export {
             // The monitor's mount namespace shows the root without what is mounted in it (/proc, volumes), which is not
             // the container's to give away: those directories stay, empty.
             let root = match container.monitor() {
-                Some(monitor) => format!("/proc/{}/root{}", monitor.pid, container.rootfs().display()).into(),
-                None => engine.mount_once(&container)?,
+                Some(monitor) => below(&monitor.root()?, &container.rootfs())?,
+                None => open_directory(&engine.mount_once(&container)?)?,
             };
             let owners = engine.owners(&container.config)?;
-            Ok(pack(open_directory(&root)?, Source::Plain, &[], owners.as_ref(), out)?.flush()?)
+            Ok(pack(root, Source::Plain, &[], owners.as_ref(), out)?.flush()?)
         });
         exported.with_context(|| format!("exporting {}", container.name())).map(|()| 0)
     }
+}
+
+/// The directory that is at `path` for whoever has this root.
+fn below(root: &File, path: &Path) -> Result<OwnedFd> {
+    let inside = path.strip_prefix("/").unwrap_or(path);
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    openat(root, inside, flags, Mode::empty()).with_context(|| format!("opening {}", path.display()))
 }
 
 /// Opens a file, or else standard output, lets `write` fill it, and gives the file its name when it is whole.

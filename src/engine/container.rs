@@ -4,10 +4,10 @@
 //! anywhere, so it cannot be wrong after a crash or a reboot. A live process (a pid with its start time) means running;
 //! `exit.json` means exited; neither means created.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +96,15 @@ impl Process {
     /// Whether this very process still lives (a zombie does not).
     pub fn lives(&self) -> bool {
         start_time(self.pid) == Some(self.start_time)
+    }
+
+    /// Its root directory, held. Opened first, looked at after: if the process still lives then, the number meant no other
+    /// while we opened it.
+    pub fn root(&self) -> Result<File> {
+        let path = format!("/proc/{}/root", self.pid);
+        let root = File::open(&path).with_context(|| format!("opening {path}"))?;
+        ensure!(self.lives(), "process {} has ended", self.pid);
+        Ok(root)
     }
 }
 
@@ -273,5 +282,12 @@ mod tests {
         let me = Process::of(std::process::id() as i32).expect("this process lives");
         assert!(me.lives());
         assert!(!Process { start_time: me.start_time + 1, ..me }.lives());
+    }
+
+    #[test]
+    fn a_root_is_not_taken_from_another_process_of_the_same_number() {
+        let me = Process::of(std::process::id() as i32).expect("this process lives");
+        assert!(me.root().is_ok());
+        assert!(Process { start_time: me.start_time + 1, ..me }.root().is_err());
     }
 }

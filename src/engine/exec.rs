@@ -196,8 +196,7 @@ fn complaint(mut log: File) -> Option<String> {
 
 /// The OCI process. Users are looked up in the container as it is now, through its own first process.
 fn process_json(container: &Container, process: Process, request: &ExecRequest) -> Result<Value> {
-    let root = format!("/proc/{}/root", process.pid);
-    let root = File::open(&root).with_context(|| format!("opening the root directory of {}", container.name()))?;
+    let root = process.root().with_context(|| format!("opening the root directory of {}", container.name()))?;
     let config = &container.config;
     let asked = request.user.as_ref().unwrap_or(&config.user);
     let user = spec::user::resolve(&root, asked, &config.groups)?;

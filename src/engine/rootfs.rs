@@ -4,7 +4,7 @@
 //! it; when the monitor goes, the kernel unmounts. Nothing to clean up is the strongest answer to "who cleans up?".
 
 use std::ffi::CString;
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -47,11 +47,14 @@ impl Engine {
     }
 
     /// Where this process can reach the container's root file system: through its process if it runs, else mounted here.
-    pub fn root_of(&self, container: &Container) -> Result<PathBuf> {
+    pub fn root_of(&self, container: &Container) -> Result<File> {
         self.enter(Some(container))?;
         match container.process() {
-            Some(process) => Ok(format!("/proc/{}/root", process.pid).into()),
-            None => self.mount_once(container),
+            Some(process) => process.root(),
+            None => {
+                let root = self.mount_once(container)?;
+                File::open(&root).with_context(|| format!("opening {}", root.display()))
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use nix::fcntl::OFlag;
 
 use super::Engine;
-use super::container::Container;
+use super::container::{Container, Process};
 use super::failure::Failure;
 use crate::linux::caps::Capability;
 use crate::linux::idmap::{self, IdMap, Kind};
@@ -79,7 +79,7 @@ pub fn table(engine: &Engine, container: &Container, descriptors: &[String]) -> 
         })
     };
     engine.enter(Some(container))?;
-    let view = View::of(first.pid)?;
+    let view = View::of(first)?;
     let mut rows = vec![columns.iter().map(|(.., heading)| (*heading).to_string()).collect()];
     for pid in members(first.pid)? {
         // A process may end while we look: then it is not there.
@@ -190,7 +190,8 @@ struct View {
 }
 
 impl View {
-    fn of(pid: i32) -> Result<Self> {
+    fn of(first: Process) -> Result<Self> {
+        let pid = first.pid;
         let map = |file: &str| -> Vec<IdMap> {
             let text = fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
             text.lines()
@@ -201,7 +202,7 @@ impl View {
                 })
                 .collect()
         };
-        let root = File::open(format!("/proc/{pid}/root")).context("opening the container's root")?;
+        let root = first.root().context("opening the container's root")?;
         let uptime = fs::read_to_string("/proc/uptime").context("reading /proc/uptime")?;
         Ok(Self {
             uids: map("uid_map"),

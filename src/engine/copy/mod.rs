@@ -218,10 +218,9 @@ fn side(engine: &Engine, place: &Place) -> Result<Option<Side>> {
             let path = Path::new("/").join(path);
             let volume = if container.process().is_none() { mounted(engine, container, &path) } else { None };
             let (root, path) = match volume {
-                Some(found) => found,
+                Some((root, path)) => (File::open(&root).with_context(|| format!("opening {}", root.display()))?, path),
                 None => (engine.root_of(container)?, path),
             };
-            let root = File::open(&root).with_context(|| format!("opening {}", root.display()))?;
             Some(Side { root: Some(root), path, owners: engine.owners(&container.config)?, name })
         }
     })
@@ -248,7 +247,6 @@ fn mounted(engine: &Engine, container: &Container, path: &Path) -> Option<(PathB
 
 fn user_of(engine: &Engine, container: &Container) -> Result<Owner> {
     let root = engine.root_of(container)?;
-    let root = File::open(&root).with_context(|| format!("opening {}", root.display()))?;
     let user = super::spec::user::resolve(&root, &container.config.user, &[])?;
     let (uid, gid) = engine.on_disk(&container.config, (user.uid, user.gid))?;
     Ok(Owner::One(uid, gid))
