@@ -36,6 +36,7 @@ mod anywhere {
         chapter02: "chapters/02-user-namespace.md",
         chapter03: "chapters/03-mount.md",
         chapter04: "chapters/04-pid.md",
+        chapter06: "chapters/06-ipc.md",
         walk: "engine/walk.md",
         daemonless: "engine/daemonless.md",
         kill_the_manager: "engine/kill-the-manager.md",

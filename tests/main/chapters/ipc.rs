@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use crate::running::until;
+use crate::setup::setup;
 use crate::world::World;
 
 use super::{forbid_user_namespaces, root_with};
@@ -124,9 +126,27 @@ both!(posix_shared_memory_is_a_file_and_each_side_has_its_own, |world| {
 });
 
 both!(what_is_said_inside_goes_with_the_last_process, |world| {
+    // The machine's tables never see it. That the kernel forgets it is seen by what its owner may have at once (getrlimit(2),
+    // RLIMIT_MSGQUEUE), in all namespaces together: here two queues, and no third.
     let root = root_with(world, &[TALK]);
-    let words = ["--root", root.to_str().expect("plain ASCII"), &format!("/{TALK}"), "say", "queue", "to nobody"];
-    world.chapter(CHAPTER, [&words[..], &["--key", &key(world)]].concat()).ok();
+    let say = |flags: &[&str], key: &str| {
+        let words = ["--msgqueue=200000", setup().chapter(CHAPTER).to_str().expect("plain ASCII")].map(str::to_owned);
+        let flags = flags.iter().map(|flag| (*flag).to_owned());
+        let talk = ["--root", root.to_str().expect("plain ASCII"), &format!("/{TALK}"), "say", "mqueue", "to nobody"];
+        let talk = talk.into_iter().chain(["--key", key]).map(str::to_owned);
+        world.program("prlimit", words.into_iter().chain(flags).chain(talk).collect::<Vec<_>>())
+    };
+    let own: i32 = key(world).parse().expect("a number");
+    let keys = [own, own | 1 << 28, own | 1 << 29].map(|key| key.to_string());
+    let said = keys.each_ref().map(|key| say(&["--shared"], key));
+    for (key, _) in keys.iter().zip(&said).filter(|(_, said)| said.status == 0) {
+        world.chapter(TALK, ["hear", "mqueue", "--now", "--key", key]).ok();
+    }
+    assert!(said.iter().any(|said| said.stderr.contains("Too many open files")), "{said:?}");
+    for _ in 0..5 {
+        // A namespace is taken down a moment after its last process has ended.
+        until("the queues before have gone", || (say(&[], &key(world)).status == 0).then_some(()));
+    }
     assert_eq!(tables(world), []);
 });
 
