@@ -341,6 +341,59 @@ pub fn unblock_signals_of(command: &mut Command) {
     }
 }
 
+// ---------------------------------------------------------------------------------------------- scheduling
+
+/// `struct sched_attr` of sched_setattr(2), without what clamps utilization.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scheduling {
+    /// Of this structure; filled in when it is used.
+    pub size: u32,
+    /// `SCHED_*`.
+    pub policy: u32,
+    /// `SCHED_FLAG_*`.
+    pub flags: u64,
+    /// -20 (first) to 19, for the ordinary policies.
+    pub nice: i32,
+    /// 1 to 99 (first), for the real-time policies.
+    pub priority: u32,
+    /// Nanoseconds of every period, for `SCHED_DEADLINE`.
+    pub runtime: u64,
+    /// By when, in nanoseconds from the period's begin.
+    pub deadline: u64,
+    /// Nanoseconds.
+    pub period: u64,
+}
+
+/// Sets how the kernel chooses when a process (its first thread) runs.
+pub fn sched_setattr(pid: Pid, scheduling: &Scheduling) -> Result<()> {
+    let attributes = Scheduling { size: size_of::<Scheduling>() as u32, ..*scheduling };
+    // SAFETY: the structure says its own size, and outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_sched_setattr, pid.as_raw(), &raw const attributes, 0) }).map(drop)
+}
+
+/// Sets a process's priority at the disk: class and level in one number (ioprio_set(2)).
+pub fn ioprio_set(pid: Pid, priority: c_int) -> Result<()> {
+    const WHO_PROCESS: c_int = 1;
+    // SAFETY: three numbers.
+    check(unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, pid.as_raw(), priority) }).map(drop)
+}
+
+/// Sets from which nodes this process's memory comes: mode and flags in one number, the nodes as a bit mask.
+pub fn set_mempolicy(mode: c_int, nodes: &[u64]) -> Result<()> {
+    // The kernel takes one off before it counts.
+    let bits = if nodes.is_empty() { 0 } else { nodes.len() * 64 + 1 };
+    let pointer = if nodes.is_empty() { std::ptr::null() } else { nodes.as_ptr() };
+    // SAFETY: the kernel reads `bits` - 1 bits, which is the whole slice.
+    check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, pointer, bits) }).map(drop)
+}
+
+/// Sets this process's personality(2).
+pub fn set_personality(personality: u32) -> Result<()> {
+    // SAFETY: a number.
+    check(c_long::from(unsafe { libc::personality(libc::c_ulong::from(personality)) })).map(drop)
+}
+
 // ---------------------------------------------------------------------------------------------- bpf
 
 /// `union bpf_attr` of bpf(2), as the commands below use it; each uses the words that it is documented to use.

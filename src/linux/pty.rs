@@ -6,14 +6,14 @@
 //! The subtlety: the slave's path lies in a /dev that the image may have filled with symlinks (CVE-2025-52565). So no path
 //! is opened: the kernel hands us the peer of the master that we hold (`TIOCGPTPEER`).
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
 use nix::cmsg_space;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
-use super::mount;
+use super::{mount, socket};
 use crate::sys;
 use crate::trace::{self, Topic};
 
@@ -42,16 +42,9 @@ impl Pty {
 }
 
 /// Sends a terminal's master over a connected Unix socket.
-pub fn send(socket: impl AsFd, master: BorrowedFd) -> Result<()> {
-    let fds = [master.as_raw_fd()];
-    let control = [ControlMessage::ScmRights(&fds)];
+pub fn send(to: impl AsFd, master: BorrowedFd) -> Result<()> {
     // The text is runc's habit; receivers look only at the descriptor, but need at least one byte.
-    let text = [IoSlice::new(b"/dev/ptmx")];
-    trace::ask(Topic::Monitor, "sendmsg", format_args!("SCM_RIGHTS terminal"), || {
-        sendmsg::<()>(socket.as_fd().as_raw_fd(), &text, &control, MsgFlags::MSG_NOSIGNAL, None)
-    })
-    .context("sending the terminal")?;
-    Ok(())
+    socket::send(to, b"/dev/ptmx", "terminal", master).context("sending the terminal")
 }
 
 /// Receives a terminal's master from a connected Unix socket; `None` if the sender went away without sending one.

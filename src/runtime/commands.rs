@@ -10,7 +10,7 @@ use oci_spec::runtime::Process as OciProcess;
 use super::arguments::{Arguments, Known, Takes};
 use super::cgroups::Manager;
 use super::lifecycle::{self, Force, Whom};
-use super::plan::Choices;
+use super::plan::{self, Choices};
 use super::state::{OCI_VERSION, Store};
 use super::{create, exec, features, protect, spec, time, update};
 use crate::linux::process::Signal;
@@ -261,7 +261,7 @@ fn execution(store: &Store, arguments: &Arguments) -> Result<exec::Request> {
     let process = match arguments.value("process") {
         Some(path) => {
             let text = std::fs::read(path).with_context(|| path.to_string())?;
-            let mut process: OciProcess = serde_json::from_slice(&text).with_context(|| path.to_string())?;
+            let mut process: OciProcess = plan::parse(&text).with_context(|| path.to_string())?;
             // Older conmons repeat on the command line what the file says.
             if arguments.has("tty") {
                 process.set_terminal(Some(true));

@@ -6,10 +6,9 @@
 //! The subtlety is what happens when it goes wrong halfway. [`Undo`] holds what was made so far, and takes it back in
 //! reverse order unless it is told that all went well.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -25,10 +24,10 @@ use super::init::{self, Belongings, Gate};
 use super::plan::{self, Choices, InitPlan};
 use super::state::{State, Store};
 use super::{Failure, hooks, lifecycle, time};
-use crate::linux::foreground;
 use crate::linux::namespace::{self, Namespace};
 use crate::linux::process::{self, Process, Signal, start_time};
 use crate::linux::pty;
+use crate::linux::{foreground, socket};
 use crate::sys::{self, Side};
 use crate::trace;
 
@@ -56,7 +55,7 @@ pub fn create(store: &Store, request: &Request) -> Result<()> {
     let bundle = read_bundle(request)?;
     let console = request.console_socket.as_deref().map(connect).transpose()?;
     let born = birth(store, request, &bundle, console, OpenGate::Fifo)?;
-    born.handshake.say(&Message::Kept)?;
+    born.handshake.say(&Message::Kept(born.state.pid))?;
     born.undo.keep();
     Ok(())
 }
@@ -80,7 +79,7 @@ pub fn run(store: &Store, request: &Request, detach: bool, keep: bool) -> Result
     let born = birth(store, request, &bundle, console, OpenGate::Handshake)?;
     let terminal = our_end.map(pty::receive).transpose()?.flatten();
     let wait = (!detach).then(|| foreground::Wait::begin(terminal)).transpose()?;
-    born.handshake.say(&Message::Go)?;
+    born.handshake.say(&Message::Go(born.state.pid))?;
     if let Some(Message::Failed(status, text)) = born.handshake.hear()? {
         return Err(Failure { status, text }.into());
     }
@@ -108,19 +107,16 @@ struct Bundle {
 fn read_bundle(request: &Request) -> Result<Bundle> {
     let path = request.config.clone().unwrap_or_else(|| request.bundle.join("config.json"));
     let text = fs::read(&path).with_context(|| path.display().to_string())?;
-    let spec: Spec = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+    let spec: Spec = plan::parse(&text).with_context(|| path.display().to_string())?;
     if !spec.version().starts_with("1.") {
         bail!("{}: ociVersion {:?} is not 1.x", path.display(), spec.version());
     }
     Ok(Bundle { text, spec })
 }
 
-/// Connects to a socket however long its path is: the address holds 107 bytes, a descriptor's path is short.
+/// Connects to whoever takes the terminal.
 pub fn connect(path: &Path) -> Result<OwnedFd> {
-    let told = || format!("console socket {}", path.display());
-    let held = File::options().read(true).custom_flags(libc::O_PATH | libc::O_CLOEXEC).open(path).with_context(told)?;
-    let address = crate::linux::mount::descriptor_path(held.as_fd());
-    Ok(UnixStream::connect(address).with_context(told)?.into())
+    socket::connect(path).with_context(|| format!("console socket {}", path.display()))
 }
 
 /// A container whose first process is ready.
@@ -141,7 +137,7 @@ enum OpenGate {
 fn birth(store: &Store, request: &Request, bundle: &Bundle, console: Option<OwnedFd>, gate: OpenGate) -> Result<Born> {
     let spec = &bundle.spec;
     trace::stage(format_args!("what is to be bound is opened first, out here, where its paths can be walked"));
-    let plan = plan::plan(&request.id, &request.bundle, spec, &request.choices)?;
+    let mut plan = plan::plan(&request.id, &request.bundle, spec, &request.choices)?;
     if plan.process.terminal.is_some() && console.is_none() {
         bail!("a terminal needs somebody who takes its other end (--console-socket)");
     }
@@ -169,7 +165,10 @@ fn birth(store: &Store, request: &Request, bundle: &Bundle, console: Option<Owne
         namespaces: plan.namespaces.names(),
         annotations: spec.annotations().clone().unwrap_or_default(),
     };
-    let maps = plan.namespaces.maps.clone();
+    if let Some(agent) = &mut plan.process.agent {
+        agent.state = state.for_hooks("created");
+    }
+    let (maps, urgency) = (plan.namespaces.maps.clone(), plan.process.urgency);
     let have = Belongings {
         parent: theirs,
         console,
@@ -186,6 +185,7 @@ fn birth(store: &Store, request: &Request, bundle: &Bundle, console: Option<Owne
     if let Some(maps) = maps {
         maps.write(process.pid())?;
     }
+    urgency.set(process.pid())?;
     if let Some(prepared) = prepared {
         undo.cgroup = Some(prepared.settle(process.pid())?);
         state.cgroup.clone_from(&undo.cgroup);

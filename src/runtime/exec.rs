@@ -15,11 +15,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::unistd::{Gid, Uid, setresgid, setresuid, setsid};
+use nix::unistd::{Gid, Pid, Uid, setresgid, setresuid, setsid};
 use oci_spec::runtime::Process as OciProcess;
 
 use super::handshake::{Handshake, Message};
 use super::plan::process::{self, ProcessPlan};
+use super::plan::scheduling::Processors;
 use super::state::{State, Status, Store};
 use super::{Failure, cgroups, create, filesystem, init, program};
 use crate::hint;
@@ -27,7 +28,7 @@ use crate::linux::foreground;
 use crate::linux::namespace::{self, Namespace};
 use crate::linux::process::{Process, forbid_inspection};
 use crate::linux::pty::{self, Pty};
-use crate::linux::resolve;
+use crate::linux::{resolve, scheduling};
 use crate::sys::{self, Side};
 use crate::trace::{self, Actor, Topic};
 
@@ -59,8 +60,11 @@ pub fn exec(store: &Store, request: &Request) -> Result<u8> {
     }
     let target = state.process()?.with_context(|| format!("container {} is not running", request.id))?;
     let spec = store.spec(&request.id)?;
-    let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
-    let plan = process::plan(&request.process, seccomp, request.preserve_fds)?;
+    let mut plan = process::plan(&request.process, &spec, request.preserve_fds)?;
+    if let Some(agent) = &mut plan.agent {
+        agent.state = state.for_hooks("running");
+    }
+    let processors = Processors::of(request.process.exec_cpu_affinity().as_ref())?;
 
     let (console, our_end) = match (&request.console_socket, plan.terminal.is_some()) {
         (_, false) => (None, None),
@@ -81,6 +85,9 @@ pub fn exec(store: &Store, request: &Request) -> Result<u8> {
     let late: Vec<Namespace> = kinds.into_iter().filter(|kind| !early.contains(kind)).collect();
 
     let (handshake, theirs) = Handshake::pair()?;
+    if let Some(first) = &processors.first {
+        scheduling::set_processors(Pid::this(), first).context("process.execCPUAffinity")?;
+    }
     // From a login session's group the kernel lets nobody be born elsewhere; then systemd must move the child.
     let (side, moved) = match sys::clone3(0, cgroup.as_ref().map(AsFd::as_fd)) {
         Err(Errno::EACCES) => (sys::clone3(0, None), place.as_ref()),
@@ -107,6 +114,10 @@ pub fn exec(store: &Store, request: &Request) -> Result<u8> {
     if let Some(place) = moved {
         place.adopt(child.pid())?;
     }
+    plan.urgency.set(child.pid())?;
+    if let Some(then) = &processors.then {
+        scheduling::set_processors(child.pid(), then).context("process.execCPUAffinity")?;
+    }
     if handshake.expect()? != Message::Ready {
         bail!("the process did not get ready");
     }
@@ -115,7 +126,7 @@ pub fn exec(store: &Store, request: &Request) -> Result<u8> {
     }
     let terminal = our_end.map(pty::receive).transpose()?.flatten();
     let wait = (!request.detach).then(|| foreground::Wait::begin(terminal)).transpose()?;
-    handshake.say(&Message::Go)?;
+    handshake.say(&Message::Go(child.pid().as_raw()))?;
     if let Some(Message::Failed(status, text)) = handshake.hear()? {
         return Err(Failure { status, text }.into());
     }
@@ -205,7 +216,7 @@ fn enter(
     let path = program::find(plan)?;
     parent.say(&Message::Ready)?;
     match parent.hear()? {
-        Some(Message::Go) => program::become_program(plan, &path, label),
+        Some(Message::Go(pid)) => program::become_program(plan, &path, label, pid),
         other => bail!("expected to be let go, heard {other:?}"),
     }
 }

@@ -7,8 +7,8 @@
 //!    │ ◀─────────── HooksWanted ─────────── │   (only if the bundle has hooks of ours)
 //!    │ ──────────── HooksRan(pid) ────────▶ │
 //!    │ ◀───────────── Ready ─────────────── │   all is mounted, the program was found
-//!    │ ──────────── Kept ─────────────────▶ │   (`create`: the state is on disk; then the fifo says go, when we are gone)
-//!    │ ─────────────── Go ────────────────▶ │   (`run`)
+//!    │ ──────────── Kept(pid) ────────────▶ │   (`create`: the state is on disk; then the fifo says go, when we are gone)
+//!    │ ────────────── Go(pid) ────────────▶ │   (`run`)
 //!    │ ◀──────── Failed, or silence ─────── │   execve closes the socket: silence is success
 //! ```
 
@@ -34,10 +34,10 @@ pub enum Message {
     HooksRan(i32),
     /// From init: everything is ready but the program.
     Ready,
-    /// To init: others can find you now; wait for them at the fifo.
-    Kept,
-    /// To init: run the program.
-    Go,
+    /// To init: others can find you now, by this pid outside; wait for them at the fifo.
+    Kept(i32),
+    /// To init, or to the process of an exec: run the program. Your pid outside.
+    Go(i32),
     /// From init, and its last word: exit status and text.
     Failed(u8, String),
 }
@@ -62,8 +62,8 @@ impl Handshake {
             Message::HooksWanted => (b'h', Vec::new()),
             Message::HooksRan(pid) => (b'H', pid.to_ne_bytes().to_vec()),
             Message::Ready => (b'r', Vec::new()),
-            Message::Kept => (b'k', Vec::new()),
-            Message::Go => (b'g', Vec::new()),
+            Message::Kept(pid) => (b'k', pid.to_ne_bytes().to_vec()),
+            Message::Go(pid) => (b'g', pid.to_ne_bytes().to_vec()),
             Message::Failed(status, text) => (b'f', [&[*status], text.as_bytes()].concat()),
         };
         let kind = [kind];
@@ -94,8 +94,8 @@ impl Handshake {
             b'h' => Message::HooksWanted,
             b'H' => Message::HooksRan(number()?),
             b'r' => Message::Ready,
-            b'k' => Message::Kept,
-            b'g' => Message::Go,
+            b'k' => Message::Kept(number()?),
+            b'g' => Message::Go(number()?),
             b'f' => {
                 let (&status, text) = payload.split_first().context("a failure without its status")?;
                 Message::Failed(status, String::from_utf8_lossy(text).into_owned())

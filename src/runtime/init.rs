@@ -137,10 +137,10 @@ fn init(plan: &mut InitPlan, have: &Belongings) -> Result<Infallible> {
     forbid_inspection()?;
     trace::stage(format_args!("ready: whoever called `create` may do the rest, and call `start`"));
     have.parent.say(&Message::Ready)?;
-    wait_at(&have.gate, &have.parent)?;
+    let pid = wait_at(&have.gate, &have.parent)?;
 
     run_hooks(have, "startContainer")?;
-    program::become_program(&plan.process, &path, label)
+    program::become_program(&plan.process, &path, label, pid)
 }
 
 /// Joins, becomes root of a new user namespace, and makes what could not be made at birth.
@@ -262,20 +262,20 @@ fn set_sysctl(root: &Root, name: &Path, value: &str) -> Result<()> {
     .with_context(told)
 }
 
-/// Blocks until the program may run.
-fn wait_at(gate: &Gate, parent: &Handshake) -> Result<()> {
+/// Blocks until the program may run; returns our pid outside.
+fn wait_at(gate: &Gate, parent: &Handshake) -> Result<i32> {
     match gate {
         Gate::Handshake => match parent.hear()? {
-            Some(Message::Go) => Ok(()),
+            Some(Message::Go(pid)) => Ok(pid),
             // Whoever wanted to run us is gone; so are we.
             other => bail!("expected to be let go, heard {other:?}"),
         },
         Gate::Fifo(fifo, _) => {
             // Were the runtime killed before it has written down who we are, nobody could ever start or delete us.
-            match parent.hear()? {
-                Some(Message::Kept) => {}
+            let pid = match parent.hear()? {
+                Some(Message::Kept(pid)) => pid,
                 other => bail!("expected to be kept, heard {other:?}"),
-            }
+            };
             let mut fifo = fifo;
             let mut byte = [0u8];
             trace::ask(Topic::Process, "read", format_args!("exec.fifo"), || {
@@ -287,7 +287,7 @@ fn wait_at(gate: &Gate, parent: &Handshake) -> Result<()> {
                 }
             })
             .context("waiting for start")?;
-            Ok(())
+            Ok(pid)
         }
     }
 }

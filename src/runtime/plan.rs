@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use oci_spec::runtime::Spec;
+use serde::de::DeserializeOwned;
 
 use crate::handover::{INIT_ANNOTATION, KEEP_GROUPS_ANNOTATION};
 use crate::linux::idmap;
@@ -24,6 +25,7 @@ pub mod mounts;
 pub mod namespaces;
 pub mod process;
 pub mod resources;
+pub mod scheduling;
 pub mod seccomp;
 
 use devices::{Device, devices};
@@ -94,6 +96,22 @@ pub struct Choices {
     pub preserve_fds: i32,
 }
 
+/// Reads OCI's JSON. oci-spec knows two flags of the scheduler by names that the specification does not have; hardly a
+/// bundle has either, so they are looked for only after it has refused the text.
+pub fn parse<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
+    const NAMES: [(&str, &str); 2] = [
+        ("\"SCHED_FLAG_RESET_ON_FORK\"", "\"SCHED_RESET_ON_FORK\""),
+        ("\"SCHED_FLAG_DL_OVERRUN\"", "\"SCHED_FLAG_D_L_OVERRUN\""),
+    ];
+    serde_json::from_slice(text).or_else(|error| match std::str::from_utf8(text) {
+        Ok(text) if NAMES.iter().any(|(name, _)| text.contains(name)) => {
+            let text = NAMES.iter().fold(text.to_string(), |text, (name, theirs)| text.replace(name, theirs));
+            serde_json::from_str(&text)
+        }
+        _ => Err(error),
+    })
+}
+
 /// Reads a bundle's plan.
 pub fn plan(id: &str, bundle: &Path, spec: &Spec, choices: &Choices) -> Result<InitPlan> {
     let linux = spec.linux().as_ref().context("config.json has no linux section")?;
@@ -141,12 +159,16 @@ pub fn plan(id: &str, bundle: &Path, spec: &Spec, choices: &Choices) -> Result<I
         mounts: open_sources(mounts)?,
     };
 
-    let mut process = process::plan(process, linux.seccomp().as_ref(), choices.preserve_fds)?;
+    let mut process = process::plan(process, spec, choices.preserve_fds)?;
     process.keep_groups = annotation(spec, KEEP_GROUPS_ANNOTATION) == Some("1");
     process.below_init = wants_init(spec, &namespaces)?;
     if process.below_init && (process.apparmor.is_some() || process.selinux.is_some()) {
         // A label is for the process that asked for it, which here would be pid 1.
         bail!("the annotation {INIT_ANNOTATION} cannot be used with a security label");
+    }
+    if process.below_init && process.agent.is_some() {
+        // Pid 1 would be asked for, too, or be the one whom nobody watches.
+        bail!("the annotation {INIT_ANNOTATION} cannot be used with SCMP_ACT_NOTIFY");
     }
     let plan = InitPlan {
         id: id.into(),
@@ -182,15 +204,9 @@ fn wants_init(spec: &Spec, namespaces: &Namespaces) -> Result<bool> {
 /// What OCI allows and we do not do is refused, never silently ignored.
 fn refuse_unknown(spec: &Spec) -> Result<()> {
     let Some(linux) = spec.linux() else { return Ok(()) };
-    let process = spec.process().as_ref();
     let asked = [
         ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.personality", linux.personality().is_some()),
-        ("linux.memoryPolicy", linux.memory_policy().is_some()),
         ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
-        ("process.scheduler", process.is_some_and(|process| process.scheduler().is_some())),
-        ("process.ioPriority", process.is_some_and(|process| process.io_priority().is_some())),
-        ("process.execCPUAffinity", process.is_some_and(|process| process.exec_cpu_affinity().is_some())),
     ];
     for (name, is_asked) in asked {
         if is_asked {

@@ -26,7 +26,7 @@ use nix::unistd::{Gid, Uid, chdir, execve, fchown, setresgid, setresuid};
 use super::Failure;
 use super::plan::process::ProcessPlan;
 use crate::linux::process::NotRunnable;
-use crate::linux::{caps, reaper};
+use crate::linux::{caps, reaper, scheduling};
 use crate::sys;
 use crate::trace::{self, Topic};
 
@@ -66,8 +66,15 @@ fn not_runnable(name: &Path, errno: Errno) -> Error {
     Failure { status: why.status(), text: why.to_string() }.into()
 }
 
-/// Resource limits. Before the user changes: raising one above the hard limit wants `CAP_SYS_RESOURCE`.
+/// Resource limits and what else execve keeps. Before the user changes: raising a limit above the hard one wants
+/// `CAP_SYS_RESOURCE`.
 pub fn limit(process: &ProcessPlan) -> Result<()> {
+    if let Some(policy) = &process.memory_policy {
+        policy.set()?;
+    }
+    if let Some(personality) = process.personality {
+        scheduling::set_personality(personality)?;
+    }
     for (kind, name, soft, hard) in &process.limits {
         let call = || setrlimit(*kind, *soft, *hard);
         trace::ask(Topic::Process, "setrlimit", format_args!("{name} {soft}:{hard}"), call).or_else(|errno| {
@@ -133,8 +140,8 @@ impl Label {
 
 /// Becomes the program. Returns only with an error, and then with the status that shells give it.
 ///
-/// `path` is what [`find`] found.
-pub fn become_program(process: &ProcessPlan, path: &CString, label: Option<Label>) -> Result<Infallible> {
+/// `path` is what [`find`] found, `pid` ours as the host counts.
+pub fn become_program(process: &ProcessPlan, path: &CString, label: Option<Label>, pid: i32) -> Result<Infallible> {
     trace::stage(format_args!("less power, one step after the other, and then the program"));
     // Whatever our caller ignores: a container that is started again by another must not be another one.
     sys::default_signals();
@@ -145,7 +152,7 @@ pub fn become_program(process: &ProcessPlan, path: &CString, label: Option<Label
     }
     // Without no_new_privs a filter is only for those who have CAP_SYS_ADMIN: it must come before we give that up.
     if !process.no_new_privileges {
-        install_filter(process)?;
+        install_filter(process, pid)?;
     }
     // As root, or if root may not (a network file system, a foreign home), as the user.
     let entered = enter_directory(&process.directory);
@@ -170,7 +177,7 @@ pub fn become_program(process: &ProcessPlan, path: &CString, label: Option<Label
     trace::ask(Topic::Security, "close_range", format_args!("{first}.. cloexec"), || sys::close_on_exec_from(first))
         .context("marking descriptors to be closed")?;
     if process.no_new_privileges {
-        install_filter(process)?;
+        install_filter(process, pid)?;
     }
     if let Some(program) = child {
         reaper::stay(&program);
@@ -180,7 +187,10 @@ pub fn become_program(process: &ProcessPlan, path: &CString, label: Option<Label
     Err(not_runnable(Path::new(OsStr::from_bytes(path.as_bytes())), errno))
 }
 
-fn install_filter(process: &ProcessPlan) -> Result<()> {
+fn install_filter(process: &ProcessPlan, pid: i32) -> Result<()> {
+    if let Some(agent) = &process.agent {
+        agent.ask_from_now_on(pid)?;
+    }
     match &process.filter {
         Some(filter) => filter.install().map(drop).context("installing the seccomp filter"),
         None => Ok(()),

@@ -138,7 +138,7 @@ impl Store {
         if !text.contains(word) {
             return Ok(None);
         }
-        serde_json::from_str(&text).map(Some).with_context(|| path.display().to_string())
+        super::plan::parse(text.as_bytes()).map(Some).with_context(|| path.display().to_string())
     }
 
     /// Writes the state, whole or not at all.

@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::resource::Resource;
-use oci_spec::runtime::{Capabilities as Names, LinuxSeccomp, PosixRlimitType, Process};
+use oci_spec::runtime::{Capabilities as Names, Linux, PosixRlimitType, Process, Spec};
 
+use super::scheduling::{self, Urgency};
+use super::seccomp::{self, Agent, RECEIVER_ANNOTATION};
 use crate::linux::caps::{self, Capabilities, Capability};
+use crate::linux::scheduling::MemoryPolicy;
 use crate::linux::seccomp::Program;
 
 /// A program and what it may.
@@ -43,6 +46,14 @@ pub struct ProcessPlan {
     pub selinux: Option<String>,
     /// The seccomp filter, compiled.
     pub filter: Option<Program>,
+    /// Who is asked about some calls, and the filter that asks him.
+    pub agent: Option<Agent>,
+    /// How soon the processor and the disk serve it; its parent sees to that.
+    pub urgency: Urgency,
+    /// From which nodes its memory comes.
+    pub memory_policy: Option<MemoryPolicy>,
+    /// What it is told of the machine.
+    pub personality: Option<u32>,
     /// Whether it gets a terminal, and of which size (rows, columns).
     pub terminal: Option<(u16, u16)>,
     /// It is not pid 1 itself, but the child of one that we are (`--init`).
@@ -51,8 +62,9 @@ pub struct ProcessPlan {
     pub passed_descriptors: i32,
 }
 
-/// Checks and converts.
-pub fn plan(process: &Process, seccomp: Option<&LinuxSeccomp>, preserve_fds: i32) -> Result<ProcessPlan> {
+/// Checks and converts. `spec` is the container's; `process` its own, or that of an exec.
+pub fn plan(process: &Process, spec: &Spec, preserve_fds: i32) -> Result<ProcessPlan> {
+    let linux = spec.linux().as_ref();
     let words = process.args().clone().unwrap_or_default();
     if words.first().is_none_or(String::is_empty) {
         bail!("process.args: there is no program to run");
@@ -72,6 +84,7 @@ pub fn plan(process: &Process, seccomp: Option<&LinuxSeccomp>, preserve_fds: i32
     }
     let size = process.console_size().map_or((0, 0), |size| (size.height() as u16, size.width() as u16));
 
+    let (filter, agent) = linux.map(|linux| filters(linux, spec)).transpose()?.unwrap_or_default();
     // Asked here, where /proc is the machine's own: the container's may be anything.
     caps::last()?;
     Ok(ProcessPlan {
@@ -89,11 +102,21 @@ pub fn plan(process: &Process, seccomp: Option<&LinuxSeccomp>, preserve_fds: i32
         oom_score: process.oom_score_adj(),
         apparmor: process.apparmor_profile().clone().filter(|name| !name.is_empty()),
         selinux: process.selinux_label().clone().filter(|name| !name.is_empty()),
-        filter: seccomp.map(super::seccomp::compile).transpose()?.flatten(),
+        filter,
+        agent,
+        urgency: Urgency::of(process)?,
+        memory_policy: linux.map(scheduling::memory_policy).transpose()?.flatten(),
+        personality: linux.map(scheduling::personality).transpose()?.flatten(),
         terminal: process.terminal().unwrap_or(false).then_some(size),
         below_init: false,
         passed_descriptors: passed,
     })
+}
+
+fn filters(linux: &Linux, spec: &Spec) -> Result<(Option<Program>, Option<Agent>)> {
+    let Some(asked) = linux.seccomp() else { return Ok((None, None)) };
+    let receiver = spec.annotations().as_ref().and_then(|all| all.get(RECEIVER_ANNOTATION));
+    Ok((seccomp::compile(asked)?, Agent::of(asked, receiver.map(Path::new))?))
 }
 
 fn c_strings(what: &str, texts: Vec<String>) -> Result<Vec<CString>> {

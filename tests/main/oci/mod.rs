@@ -1,3 +1,5 @@
 //! Everything that OCI's specification lets a bundle ask for, and what podling-runtime makes of it.
 
+mod process;
 mod resources;
+mod seccomp;

@@ -20,6 +20,7 @@ use self::instance::Door;
 pub use self::instance::Instance;
 use super::{Cgroup, Hierarchy, Limit, Resources};
 use crate::linux::dbus::{Address, Body, Connection, Message, Refusal, Variant};
+use crate::linux::ranges;
 use crate::trace::{self, Topic};
 
 mod instance;
@@ -203,19 +204,10 @@ fn properties(resources: &Resources) -> Vec<(&'static str, Variant)> {
 
 /// `0-2,5` as a bit mask, lowest byte first. What cannot be read is left to the kernel to refuse.
 fn bits(list: &str) -> Option<Vec<u8>> {
-    let mut mask = Vec::new();
-    for part in list.trim().split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last): (usize, usize) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
-        if last > 8191 {
-            return None;
-        }
-        for bit in first..=last {
-            if mask.len() <= bit / 8 {
-                mask.resize(bit / 8 + 1, 0);
-            }
-            mask[bit / 8] |= 1 << (bit % 8);
-        }
+    let numbers = ranges::parse(list)?;
+    let mut mask = vec![0; numbers.last().map_or(0, |last| last / 8 + 1)];
+    for bit in numbers {
+        mask[bit / 8] |= 1 << (bit % 8);
     }
     Some(mask)
 }
