@@ -13,11 +13,12 @@ use crate::trace;
 /// The flags of `podling` itself.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Globals {
-    /// Directory of images, containers and volumes
-    #[arg(long, env = "PODLING_ROOT", hide_env_values = true, value_name = "DIR")]
+    /// Directory of images, containers and volumes [env: PODLING_ROOT]
+    // Not clap's `env`: these flags are read twice, and the variable would override what stands before the verb.
+    #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
-    /// Directory of what a reboot may forget
-    #[arg(long, env = "PODLING_RUNROOT", hide_env_values = true, value_name = "DIR")]
+    /// Directory of what a reboot may forget [env: PODLING_RUNROOT]
+    #[arg(long, value_name = "DIR")]
     pub runroot: Option<PathBuf>,
     /// OCI runtime: a path, or a name in $PATH such as crun or runc
     #[arg(long, value_name = "PROGRAM")]

@@ -107,6 +107,20 @@ both!(switches_take_values_and_words_after_the_image_are_the_programs, |world| {
     assert_eq!(world.podling(["container", "ls", "--all=false", "-q"]).ok(), "");
 });
 
+both!(a_place_that_is_said_is_stronger_than_one_in_the_environment, |world| {
+    let [said, environment] = ["said", "environment"].map(|name| world.directory(name).display().to_string());
+    let place = |words: [&str; 5]| {
+        let mut command = world.command("podling");
+        command.env("PODLING_ROOT", &environment).args(words);
+        let output = crate::running::Running::start(command, crate::running::Input::Empty).wait();
+        output.ok().to_owned()
+    };
+    let format = "--format={{.Store.GraphRoot}}";
+    assert_eq!(place(["--root", &said, "system", "info", format]), said);
+    assert_eq!(place(["system", "info", "--root", &said, format]), said);
+    assert_eq!(place(["--log-level", "warn", "system", "info", format]), environment);
+});
+
 both!(a_reader_that_stops_is_no_error, |world| {
     let image = world.image("witness");
     world.podling(["create", "--network=none", image]).ok();
