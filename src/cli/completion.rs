@@ -178,7 +178,7 @@ fn flags(command: &Command) -> Vec<String> {
 /// Names of the containers that a verb can mean.
 fn containers(engine: &Engine, verb: &str) -> Result<Vec<String>> {
     let fits = |status: Status| match verb {
-        "exec" | "attach" | "top" | "stats" | "stop" | "kill" | "pause" | "port" => status.is_running(),
+        "exec" | "attach" | "top" | "stats" | "stop" | "tree" | "kill" | "pause" | "port" => status.is_running(),
         "unpause" => matches!(status, Status::Paused(_)),
         "start" | "init" => !status.is_running(),
         _ => true,

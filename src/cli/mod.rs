@@ -43,6 +43,7 @@ mod stats;
 mod stop;
 mod system;
 mod top;
+pub mod tree;
 mod update;
 mod verbs;
 mod volume;

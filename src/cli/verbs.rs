@@ -10,7 +10,7 @@ use clap::{ArgAction, ArgMatches, Command};
 
 use crate::cli::{
     Context, Verb, completion, copy, diff, doctor, events, exec, export, help, images, info, inspect, logs, port, ps,
-    remove, run, start, stats, stop, system, top, update, volume, volume_archive,
+    remove, run, start, stats, stop, system, top, tree, update, volume, volume_archive,
 };
 
 /// A row of the table.
@@ -82,6 +82,7 @@ pub static ROWS: &[Row] = &[
     row::<completion::Completion>(&["completion"], "Write a script that completes our words in a shell"),
     row::<copy::Copy>(&["cp", "container cp"], "Copy files from and to containers"),
     row::<top::Top>(&["top", "container top"], "Show a container's processes"),
+    row::<tree::Tree>(&["tree"], "Draw containers, their processes, and which namespaces these share"),
     row::<stats::Stats>(&["stats", "container stats"], "Show what containers use of the machine"),
     row::<system::Usages>(&["system df"], "Tell what the store takes of the disk"),
     row::<system::Prune>(&["system prune"], "Remove what nothing uses"),

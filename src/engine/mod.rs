@@ -46,6 +46,7 @@ pub mod spec;
 pub mod stats;
 pub mod store;
 pub mod top;
+pub mod tree;
 mod update;
 pub mod usage;
 pub mod userns;

@@ -61,6 +61,7 @@ mod registries;
 mod security;
 mod stats;
 mod telling;
+mod tree;
 mod userns;
 mod users;
 mod volumes;

@@ -22,7 +22,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use nix::poll::PollTimeout;
 
-use crate::engine::container::{Container, Process};
+use crate::engine::container::{Container, Process, read_json};
 use crate::engine::failure::Failure;
 use crate::engine::settings::{PortMapping, Protocol};
 use crate::engine::store::write_whole;
@@ -222,6 +222,12 @@ pub fn stop(run: &Path, ports: Ports) -> Result<()> {
         }
     }
     remove(&memory)
+}
+
+/// The pasta of the container whose run is in `run`, if one lives.
+pub fn helper(run: &Path) -> Option<Process> {
+    let daemon: Process = read_json(&run.join("pasta"))?;
+    daemon.lives().then_some(daemon)
 }
 
 fn remove(path: &Path) -> Result<()> {

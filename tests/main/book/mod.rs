@@ -6,6 +6,7 @@
 mod claims;
 mod listings;
 pub mod page;
+mod pictures;
 mod shape;
 pub mod transcript;
 mod varying;
