@@ -36,7 +36,7 @@ mod chapter07_layers;
 
 /// Run an image: read it, check it, unpack it into memory, and do as its configuration says
 ///
-/// Try: podling save --format oci-archive -o tools.tar host-tools; chapter07_images tools.tar sh
+/// Try: podling pull host-tools; podling save --format oci-archive -o tools.tar host-tools; chapter07_images tools.tar sh
 #[derive(Parser)]
 #[command(name = "chapter07_images")]
 struct Options {
