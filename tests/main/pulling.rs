@@ -196,6 +196,30 @@ both!(skopeo_copies_out_of_our_store_and_into_it, |world| {
     assert_eq!(world.podling(["run", "--rm", "--network=none", "quay.io/from/skopeo:1", "exit", "7"]).status, 7);
 });
 
+both!(commands_about_images_at_once_lose_none, |world| {
+    // Each image comes, gets a second name, runs and loses the first one, while garbage is collected all the time.
+    let archive = |image: &str| setup::setup().archive(image).display().to_string();
+    let images = ["witness", "busybox", "layers", "owners"];
+    let first = images.map(archive).map(|archive| world.spawn(["load", "-q", "-i", &archive]));
+    let at_once = |commands: Vec<crate::running::Running>| {
+        let collecting = (0..8).map(|_| world.spawn(["image", "prune", "-f"])).collect::<Vec<_>>();
+        for command in commands.into_iter().chain(collecting) {
+            command.wait().ok();
+        }
+    };
+    at_once(first.into());
+    at_once(images.map(|image| world.spawn(["tag", image, &format!("localhost/kept:{image}")])).into());
+    let run = |image| world.spawn(["run", "--rm", "--network=none", &format!("localhost/kept:{image}"), "true"]);
+    at_once(
+        ["busybox", "owners"].map(run).into_iter().chain(images.map(|image| world.spawn(["rmi", image]))).collect(),
+    );
+    let left = world.podling(["images", "--format={{.Repository}}:{{.Tag}}"]).ok().to_owned();
+    let mut left: Vec<_> = left.lines().collect();
+    left.sort_unstable();
+    assert_eq!(left, ["busybox", "layers", "owners", "witness"].map(|image| format!("localhost/kept:{image}")));
+    assert_eq!(world.podling(["run", "--rm", "--network=none", "localhost/kept:witness", "exit", "7"]).status, 7);
+});
+
 both!(archives_go_from_us_to_skopeo_and_back, |world| {
     let image = world.image("layers");
     let skopeo =

@@ -38,6 +38,7 @@ mod anywhere {
         chapter03: "chapters/03-mount.md",
         chapter04: "chapters/04-pid.md",
         chapter06: "chapters/06-ipc.md",
+        chapter07: "chapters/07-images.md",
         walk: "engine/walk.md",
         daemonless: "engine/daemonless.md",
         kill_the_manager: "engine/kill-the-manager.md",
