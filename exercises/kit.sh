@@ -1,0 +1,97 @@
+# What the tests of the exercises are written with. Each test is a shell function in its exercise's check.sh, run by bash in
+# an empty directory that is removed afterwards; everything that it starts is killed when it is over.
+#
+#   $PROGRAM   the student's program, compiled      $ANSWER   the directory of his files
+#
+# A test passes by returning, and says `wrong` or `unfit` otherwise. Test facts that can be observed from outside; give each
+# mistake that you can think of its own message, about the mistake and not about the test.
+
+set -u
+
+# wrong MESSAGE…: the answer is wrong, for this reason. Ends the test; in a subshell, too.
+wrong() { verdict wrong "$*"; }
+
+# unfit LACK CURE: this machine cannot tell. Ends the test; it is no fault of the student's.
+unfit() { verdict unfit "$1" "${2-}"; }
+
+# The first word counts. $$ is the test's own shell, also in a subshell.
+verdict() {
+  [ -s "$VERDICT" ] || printf '%s\n' "$@" >"$VERDICT"
+  [ $BASHPID = $$ ] || kill -TERM $$
+  exit 1
+}
+
+# same WHAT WANTED GOT: wrong unless they are the same.
+same() { [ "$2" = "$3" ] || wrong "$1 is '$3', and should be '$2'"; }
+
+# answer KEY: what the student wrote into answers.toml, without quotes. Wrong if he wrote nothing.
+answer() {
+  local line
+  line=$(sed -n "s/^ *$1 *= *//p" "$ANSWER/answers.toml" | tail -1 | sed 's/ *#.*//; s/^"\(.*\)" *$/\1/; s/ *$//')
+  [ -n "$line" ] && [ "$line" != "?" ] || wrong "answers.toml has no answer for $1"
+  printf '%s\n' "$line"
+}
+
+# until_true SECONDS COMMAND…: runs the command until it succeeds; fails when the time is over.
+until_true() {
+  local end=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    [ $SECONDS -lt $end ] || return 1
+    sleep 0.02
+  done
+}
+
+# only_child PID: the first child of a process, once it has one.
+first_child() {
+  local child
+  until_true 5 has_child "$1" || return 1
+  read -r child _ <"/proc/$1/task/$1/children" && echo "$child"
+}
+has_child() { [ -n "$(cat "/proc/$1/task/$1/children" 2>/dev/null)" ]; }
+
+# namespace KIND PID: the number of a process's namespace.
+namespace() { readlink "/proc/$2/ns/$1"; }
+
+# status COMMAND…: runs it, its output into the file `output`, and prints its exit status.
+status() {
+  "$@" >output 2>&1
+  echo $?
+}
+
+# needs_user_namespaces: unfit where an ordinary user may not make one.
+needs_user_namespaces() {
+  unshare --user --map-root-user true 2>/dev/null && return
+  if [ "$(cat /proc/sys/kernel/apparmor_restrict_unprivileged_userns 2>/dev/null)" = 1 ]; then
+    unfit "AppArmor forbids user namespaces to ordinary users" "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+  fi
+  unfit "an ordinary user may not make a user namespace" "podling doctor says which setting it is"
+}
+
+# needs_program NAME PACKAGE: unfit where it is not installed.
+needs_program() { command -v "$1" >/dev/null || unfit "there is no program $1" "install the package $2"; }
+
+# needs_mapped_ids: unfit where the user has no subordinate ids, or no newuidmap.
+needs_mapped_ids() {
+  needs_program newuidmap "uidmap (Debian, Ubuntu) or shadow-utils (Fedora)"
+  grep -q "^$(id -un):\|^$(id -u):" /etc/subuid && grep -q "^$(id -un):\|^$(id -u):" /etc/subgid ||
+    unfit "$(id -un) has no subordinate ids" "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $(id -un)"
+}
+
+# delegated CONTROLLER… -- COMMAND…: runs the command in a control group of its own, in which it may make others with these
+# controllers. Systemd is asked for it. Unfit where there is none to be had.
+delegated() {
+  local wanted=() controllers
+  while [ "$1" != -- ]; do wanted+=("$1"); shift; done
+  shift
+  [ "$(stat -fc %T /sys/fs/cgroup 2>/dev/null)" = cgroup2fs ] ||
+    unfit "control groups are not of version 2 here" "boot with systemd.unified_cgroup_hierarchy=1"
+  systemd-run --user --quiet --scope -p Delegate=yes true 2>/dev/null ||
+    unfit "there is no systemd of yours to delegate a control group" "log in on the console or by ssh, not by su"
+  controllers=$(systemd-run --user --quiet --scope -p Delegate=yes sh -c 'cat "/sys/fs/cgroup$(sed s/^0::// /proc/self/cgroup)/cgroup.controllers"')
+  for controller in "${wanted[@]}"; do
+    [[ " $controllers " == *" $controller "* ]] ||
+      unfit "the controller $controller is not delegated to you" "podling doctor says how to have it delegated"
+  done
+  systemd-run --user --quiet --scope -p Delegate=yes "$@"
+}

@@ -1,0 +1,106 @@
+//! What came of checking an exercise.
+
+use serde::{Deserialize, Serialize};
+
+/// What one test, or a whole exercise, ended with. In the order of what matters more to whoever grades.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Outcome {
+    Passed,
+    /// Written in words, for a person to read.
+    Collected,
+    /// The answer is wrong; the message is about the student's mistake, the output is what was said meanwhile.
+    Wrong {
+        message: String,
+        output: String,
+    },
+    /// The compiler refused it.
+    NotCompiled {
+        output: String,
+    },
+    /// This machine cannot run it: no fault of the student's.
+    Unfit {
+        lacks: String,
+        cure: String,
+    },
+    /// The test itself went wrong: no fault of the student's either.
+    Broken {
+        message: String,
+    },
+}
+
+impl Outcome {
+    /// The exit status that means it.
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::Passed | Self::Collected => 0,
+            Self::Wrong { .. } => 1,
+            Self::NotCompiled { .. } => 2,
+            Self::Unfit { .. } => 3,
+            Self::Broken { .. } => 125,
+        }
+    }
+
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Collected => "collected",
+            Self::Wrong { .. } => "wrong",
+            Self::NotCompiled { .. } => "does not compile",
+            Self::Unfit { .. } => "cannot run here",
+            Self::Broken { .. } => "check failed",
+        }
+    }
+
+    /// Whether nobody can tell from it what the student can do.
+    pub fn says_nothing(&self) -> bool {
+        matches!(self, Self::Unfit { .. } | Self::Broken { .. })
+    }
+}
+
+/// A test with what came of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Tested {
+    pub name: String,
+    pub title: String,
+    /// What it is worth.
+    pub of: u32,
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// An exercise with what came of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Checked {
+    pub id: String,
+    pub title: String,
+    /// The worst of its tests, or why there was none.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    pub tests: Vec<Tested>,
+}
+
+impl Checked {
+    /// What the student gets.
+    pub fn points(&self) -> u32 {
+        self.tests.iter().filter(|test| test.outcome == Outcome::Passed).map(|test| test.of).sum()
+    }
+
+    /// What could be had: tests that say nothing about the student do not count.
+    pub fn of(&self) -> u32 {
+        self.tests.iter().filter(|test| !test.outcome.says_nothing()).map(|test| test.of).sum()
+    }
+}
+
+/// The first failure that is the student's, else what else there is.
+pub fn worst<'a>(outcomes: impl Iterator<Item = &'a Outcome> + Clone) -> Outcome {
+    let rank = |outcome: &&Outcome| match outcome {
+        Outcome::NotCompiled { .. } => 0,
+        Outcome::Wrong { .. } => 1,
+        Outcome::Broken { .. } => 2,
+        Outcome::Unfit { .. } => 3,
+        Outcome::Collected => 4,
+        Outcome::Passed => 5,
+    };
+    outcomes.min_by_key(rank).cloned().unwrap_or(Outcome::Passed)
+}

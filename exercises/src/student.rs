@@ -1,0 +1,54 @@
+//! As whom a student's code runs. On his own machine he checks himself, and it is he. Where he is graded, it is somebody
+//! who cannot touch the checker: in the grading container the checker is root and the student is not.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result};
+
+static STUDENT: OnceLock<u32> = OnceLock::new();
+
+/// From now on the student is this user, of whom there may be so many processes.
+pub fn is(uid: u32) {
+    let _ = STUDENT.set(uid);
+}
+
+/// How many processes a graded student may have: enough for a compiler, and no fork bomb.
+const MOST_PROCESSES: u32 = 256;
+
+/// What comes before a command of his: nothing of the checker's rights is left, nor can any be had again.
+fn before() -> Option<Vec<String>> {
+    let uid = STUDENT.get()?;
+    let words = ["prlimit", &format!("--nproc={MOST_PROCESSES}"), "--core=0", "setpriv", &format!("--reuid={uid}")];
+    let rest =
+        [&format!("--regid={uid}"), "--clear-groups", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"];
+    Some(words.iter().map(|word| (*word).to_owned()).chain(rest.iter().map(|word| (*word).to_owned())).collect())
+}
+
+/// A command run as the student.
+pub fn command(program: &str) -> Command {
+    let Some(words) = before() else { return Command::new(program) };
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).arg(program);
+    command
+}
+
+/// The student's program, as a test calls it.
+pub fn program(program: &Path, scratch: &Path) -> Result<PathBuf> {
+    let Some(words) = before() else { return Ok(program.to_owned()) };
+    let path = scratch.join("program");
+    fs::write(&path, format!("#!/bin/sh\nexec {} '{}' \"$@\"\n", words.join(" "), program.display()))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    Ok(path)
+}
+
+/// Gives him a file or directory.
+pub fn own(path: &Path) -> Result<()> {
+    if let Some(uid) = STUDENT.get() {
+        chown(path, Some(*uid), Some(*uid)).with_context(|| format!("giving {} to the student", path.display()))?;
+    }
+    Ok(())
+}
