@@ -42,7 +42,7 @@ until_true() {
   done
 }
 
-# only_child PID: the first child of a process, once it has one.
+# first_child PID: the first child of a process, once it has one.
 first_child() {
   local child
   until_true 5 has_child "$1" || return 1

@@ -118,7 +118,7 @@ fn written(answer: &Answer) -> Result<Outcome> {
         let own = fs::read_to_string(answer.files.join(&name)).unwrap_or_default();
         if own.trim().is_empty() || own == fs::read_to_string(answer.exercise.dir.join("starter").join(&name))? {
             let message = format!("{name} is as it was given out: write your answer into it");
-            return Ok(Outcome::Wrong { message, output: String::new() });
+            return Ok(Outcome::wrong(message));
         }
     }
     Ok(Outcome::Collected)
@@ -153,7 +153,7 @@ fn run(answer: &Answer, test: &Test) -> Result<(Outcome, usize)> {
     let said = fs::read_to_string(&verdict).unwrap_or_default();
     let loud = fs::metadata(&output)?.len() >= MOST_WRITTEN << 10;
     let output = shown(&output)?;
-    let wrong = |message: String| Outcome::Wrong { message, output: output.clone() };
+    let wrong = |message: String| Outcome::Wrong { message, output: output.clone(), late: status.is_none() };
     let outcome = match (said.split_once('\n').unwrap_or_default(), status) {
         (("wrong", message), _) => wrong(message.trim_end().to_owned()),
         (("unfit", lack), _) => {
@@ -179,10 +179,11 @@ fn patience(test: &Test) -> Duration {
 /// Kills everything that descends from us, as far as we may: who orphans his children gives them to us, their subreaper.
 /// Returns how many were found living.
 fn kill_all_children() -> usize {
-    let mut found = BTreeSet::new();
+    let mut found: BTreeSet<_> = children().into_iter().filter(|child| lives(*child)).collect();
+    student::kill_everything();
     loop {
         for child in children() {
-            if Stat::of(child).is_ok_and(|stat| stat.is_some_and(|stat| stat.lives())) {
+            if lives(child) {
                 found.insert(child);
             }
             let _ = kill(child, Signal::SIGKILL);
@@ -191,6 +192,10 @@ fn kill_all_children() -> usize {
             return found.len();
         }
     }
+}
+
+fn lives(pid: Pid) -> bool {
+    Stat::of(pid).is_ok_and(|stat| stat.is_some_and(|stat| stat.lives()))
 }
 
 /// Our children, as /proc tells them.

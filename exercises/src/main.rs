@@ -246,7 +246,7 @@ fn check(folder: &mut Folder, exercise: &Exercise) -> Result<Checked> {
     record.checks += 1;
     record.passed |= checked.outcome.status() == 0;
     record.last = match checked.outcome.clone() {
-        Outcome::Wrong { message, output } => Some(Failure { message, output }),
+        Outcome::Wrong { message, output, .. } => Some(Failure { message, output }),
         Outcome::NotCompiled { output } => Some(Failure { message: String::new(), output }),
         _ => None,
     };

@@ -13,6 +13,9 @@ pub enum Outcome {
     Wrong {
         message: String,
         output: String,
+        /// It was ended because it took too long: on a busy machine perhaps not its own fault.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        late: bool,
     },
     /// The compiler refused it.
     NotCompiled {
@@ -30,6 +33,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Wrong, and this is why.
+    pub fn wrong(message: impl Into<String>) -> Self {
+        Self::Wrong { message: message.into(), output: String::new(), late: false }
+    }
+
     /// The exit status that means it.
     pub fn status(&self) -> u8 {
         match self {
@@ -81,6 +89,12 @@ pub struct Checked {
 }
 
 impl Checked {
+    /// Whether something was ended for taking too long.
+    pub fn is_late(&self) -> bool {
+        let late = |outcome: &Outcome| matches!(outcome, Outcome::Wrong { late: true, .. });
+        late(&self.outcome) || self.tests.iter().any(|test| late(&test.outcome))
+    }
+
     /// What the student gets.
     pub fn points(&self) -> u32 {
         self.tests.iter().filter(|test| test.outcome == Outcome::Passed).map(|test| test.of).sum()

@@ -98,36 +98,81 @@ fn variants(exercise: &Exercise) -> Result<Vec<Variant>> {
     Ok(variants)
 }
 
-/// Puts the files of every variant into `place`, and compiles them all at once. Returns what the compiler complained of.
+/// Puts the files of every variant into `place/ID/VARIANT`, and the program `program` beside them, all compiled at once.
+/// Returns what the compiler complained of. What is as it was is not touched, so that a second time is quick.
 fn prepare(exercises: &[&Exercise], place: &Path) -> Result<BTreeMap<String, Vec<String>>> {
-    let mut programs = Vec::new();
+    let (mut programs, mut complaints) = (Vec::new(), BTreeMap::<String, Vec<String>>::new());
     for exercise in exercises {
         for variant in variants(exercise)? {
-            let dir = place.join(&exercise.id).join(&variant.name);
-            fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+            let new = crate::scratch::Scratch::new()?;
             let from = if variant.name == "starter" { "starter" } else { "solution" };
             for name in names(&exercise.dir.join(from))? {
-                fs::copy(exercise.dir.join(from).join(&name), dir.join(&name))?;
+                fs::copy(exercise.dir.join(from).join(&name), new.path.join(&name))?;
             }
-            if matches!(variant.expected, Expected::Refused(_)) {
-                apply(&exercise.dir.join("mutants").join(format!("{}.patch", variant.name)), &dir)?;
+            if matches!(variant.expected, Expected::Refused(_))
+                && let Some(why) =
+                    apply(&exercise.dir.join("mutants").join(format!("{}.patch", variant.name)), &new.path)?
+            {
+                complaints.entry(exercise.id.clone()).or_default().push(format!("{}: {why}", variant.name));
+                continue;
+            }
+            let dir = place.join(&exercise.id).join(&variant.name);
+            fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+            for name in names(&new.path)? {
+                copy_if_changed(&new.path.join(&name), &dir.join(&name))?;
             }
             if exercise.is_program() {
-                let source = Path::new(&exercise.id).join(&variant.name).join("main.rs");
-                programs.push((program_name(exercise, &variant.name), source));
+                programs.push((dir.join("program"), program_name(exercise, &variant.name), dir.join("main.rs")));
             }
         }
     }
-    write_package(place, programs.iter().cloned())?;
-    let mut complaints: BTreeMap<String, Vec<String>> = BTreeMap::new();
     if programs.is_empty() {
         return Ok(complaints);
     }
-    let target = place.join("target");
+    for (id, more) in compile(place, programs.iter().map(|(_, name, source)| (name.clone(), source.clone())))? {
+        complaints.entry(id).or_default().extend(more);
+    }
+    for (program, name, _) in &programs {
+        let built = place.join("target/debug").join(name);
+        if built.exists() {
+            fs::copy(&built, program).with_context(|| format!("copying {}", built.display()))?;
+        }
+    }
+    Ok(complaints)
+}
+
+fn copy_if_changed(from: &Path, to: &Path) -> Result<()> {
+    let bytes = fs::read(from)?;
+    if fs::read(to).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    fs::write(to, bytes).with_context(|| format!("writing {}", to.display()))
+}
+
+/// Compiles programs, each with its name and source; returns the compiler's complaints, by exercise.
+fn compile(place: &Path, programs: impl Iterator<Item = (String, PathBuf)>) -> Result<BTreeMap<String, Vec<String>>> {
+    let place = fs::canonicalize(place)?;
+    write_package(
+        &place,
+        programs.map(|(name, source)| {
+            (
+                name,
+                fs::canonicalize(&source)
+                    .ok()
+                    .and_then(|it| Some(it.strip_prefix(&place).ok()?.to_owned()))
+                    .unwrap_or(source),
+            )
+        }),
+    )?;
     let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--quiet", "--keep-going", "--message-format=short"]).env("CARGO_TARGET_DIR", &target);
-    let output = cargo.current_dir(place).stdin(Stdio::null()).output().context("running cargo")?;
+    cargo.args(["build", "--quiet", "--keep-going", "--message-format=short", "--color=never"]);
+    // Hundreds of programs, of which nobody wants a backtrace.
+    cargo.envs([("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_PROFILE_DEV_STRIP", "symbols")]);
+    cargo.env("CARGO_TARGET_DIR", place.join("target")).current_dir(&place).stdin(Stdio::null());
+    let output =
+        cargo.output().map_err(|error| cured(error, "running cargo", "install Rust as https://rustup.rs says"))?;
     let words = String::from_utf8_lossy(&output.stderr);
+    let mut complaints: BTreeMap<String, Vec<String>> = BTreeMap::new();
     // `ID/VARIANT/main.rs:LINE:COLUMN: warning: …`
     for line in words.lines() {
         let mut parts = line.splitn(3, '/');
@@ -147,22 +192,22 @@ fn program_name(exercise: &Exercise, variant: &str) -> String {
     format!("{}--{variant}", exercise.id)
 }
 
-fn apply(patch: &Path, dir: &Path) -> Result<()> {
+/// Applies a patch to the files in a directory; returns why it does not apply.
+fn apply(patch: &Path, dir: &Path) -> Result<Option<String>> {
     let mut command = Command::new("patch");
-    command.args(["--quiet", "--strip=1", "--no-backup-if-mismatch", "--directory"]).arg(dir);
+    command.args(["--quiet", "--strip=1", "--no-backup-if-mismatch", "--reject-file=-", "--directory"]).arg(dir);
     let output = command.stdin(File::open(patch)?).output();
     let output = output.map_err(|error| cured(error, "running patch", "install the package patch"))?;
-    if !output.status.success() {
-        bail!("{} does not apply: {}", patch.display(), String::from_utf8_lossy(&output.stdout).trim_end());
-    }
-    Ok(())
+    let words = String::from_utf8_lossy(&output.stdout);
+    let first = words.lines().next().unwrap_or_default();
+    Ok((!output.status.success()).then(|| format!("the patch does not apply: {first}")))
 }
 
 /// Checks every variant, and compares with what must come of it.
 fn try_all(exercise: &Exercise, place: &Path, faults: &mut Vec<String>, lacks: &mut BTreeSet<String>) -> Result<()> {
     for variant in variants(exercise)? {
-        let program = place.join("target/debug").join(program_name(exercise, &variant.name));
         let files = place.join(&exercise.id).join(&variant.name);
+        let program = files.join("program");
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
         let answer = Answer { exercise, files, program: exercise.is_program().then_some(program) };
         let (checked, left) = check::check_counting(&answer)?;
@@ -201,7 +246,9 @@ fn compare(checked: &Checked, expected: &Expected) -> Vec<String> {
             faults.extend(passing.map(|test| format!("passes the test {}", test.name)));
         }
         Expected::Passes => faults.extend(tests.filter_map(|test| match &test.outcome {
-            Outcome::Wrong { message, output } => Some(format!("fails the test {}: {message} ({output})", test.name)),
+            Outcome::Wrong { message, output, .. } => {
+                Some(format!("fails the test {}: {message} ({output})", test.name))
+            }
             _ => None,
         })),
         Expected::Refused(_) if unfit => {}

@@ -47,7 +47,7 @@ fn case(id: &str, test: &Tested) -> String {
     let inner = match &test.outcome {
         Outcome::Passed => String::new(),
         Outcome::Collected => "      <system-out>collected, for a person to read</system-out>\n".to_owned(),
-        Outcome::Wrong { message, output } => {
+        Outcome::Wrong { message, output, .. } => {
             format!("      <failure message=\"{}\">{}</failure>\n", escape(message), escape(output))
         }
         Outcome::NotCompiled { output } => {

@@ -124,7 +124,7 @@ fn verdict(colour: u8, words: &str) -> String {
 /// Why a test did not pass, indented below it.
 fn reason(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Wrong { message, output } => {
+        Outcome::Wrong { message, output, .. } => {
             let said =
                 if output.is_empty() { String::new() } else { format!("    it wrote:\n{}", indent(&tail(output), 6)) };
             format!("{}{said}", indent(message, 4))

@@ -44,6 +44,7 @@ mod delegated;
 mod deputy;
 mod docker;
 mod equivalence;
+mod exercises;
 mod flags;
 mod fresh;
 mod harness;

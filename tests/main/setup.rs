@@ -18,6 +18,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
+use crate::exercises::Prepared;
 use crate::images;
 
 /// Who the tests of this run can be, and where they find what they share.
@@ -31,6 +32,7 @@ pub struct Setup {
     janitor: Mutex<ChildStdin>,
     registry: OnceLock<Registry>,
     chapters: OnceLock<()>,
+    exercises: OnceLock<Prepared>,
 }
 
 /// An account with subordinate ids.
@@ -79,7 +81,15 @@ impl Setup {
             copy_program(&ready.unwrap_or_else(|| built.into()), &dir.join("bin").join(name));
         }
         copy_program(&images::witness_program(), &dir.join("bin/witness"));
-        Self { dir, user, is_root, janitor: Mutex::new(janitor), registry: OnceLock::new(), chapters: OnceLock::new() }
+        Self {
+            dir,
+            user,
+            is_root,
+            janitor: Mutex::new(janitor),
+            registry: OnceLock::new(),
+            chapters: OnceLock::new(),
+            exercises: OnceLock::new(),
+        }
     }
 
     pub fn bin(&self, name: &str) -> PathBuf {
@@ -95,6 +105,11 @@ impl Setup {
             }
         });
         self.bin(name)
+    }
+
+    /// The exercises, with podling-learn among the programs; compiled when the first test asks.
+    pub fn exercises(&self) -> &Prepared {
+        self.exercises.get_or_init(|| Prepared::make(self))
     }
 
     /// An archive (OCI layout in a tar) of one of the stock images, for `podling load`.
@@ -126,14 +141,29 @@ pub fn make_directory(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("our own directory");
 }
 
-fn copy_program(from: &Path, to: &Path) {
+pub fn copy_program(from: &Path, to: &Path) {
     fs::copy(from, to).unwrap_or_else(|e| panic!("copying {}: {e}", from.display()));
     fs::set_permissions(to, fs::Permissions::from_mode(0o755)).expect("our own file");
 }
 
+pub fn cargo() -> std::ffi::OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// Where cargo builds: our own programs are in its `debug`.
+pub fn target_directory() -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_podling"));
+    program.ancestors().nth(2).expect("TARGET/debug/podling").to_owned()
+}
+
+pub fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("running {command:?}: {error}"));
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&said));
+}
+
 fn build_chapters() -> Vec<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let output = Command::new(cargo())
         .args(["build", "--package=chapters", "--bins", "--all-features", "--message-format=json-render-diagnostics"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stderr(Stdio::inherit())

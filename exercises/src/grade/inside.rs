@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::Result;
 use clap::Args;
@@ -14,14 +15,17 @@ use crate::student;
 #[derive(Debug, Args)]
 pub struct Options {
     exercise: String,
+    /// Who the student is in the container.
+    uid: u32,
 }
 
-/// The student's number in the container: anybody but root.
-const STUDENT: u32 = 1000;
+/// Numbers for students: none that people or services usually have, and below what a user's subordinate ids reach.
+pub const FIRST_STUDENT: u32 = 30_000;
+pub const STUDENTS: u32 = 30_000;
 
 /// Checks, and writes the result where only root can.
 pub fn run(options: &Options) -> Result<u8> {
-    student::is(STUDENT);
+    student::is(options.uid);
     let catalogue = Catalogue::read(Path::new("/grader/exercises"))?;
     let exercise = catalogue.find(&options.exercise)?;
     let (work, files) = (Path::new("/work"), Path::new("/work").join(exercise.place()));
@@ -32,8 +36,9 @@ pub fn run(options: &Options) -> Result<u8> {
     }
     write_package(work, [(exercise.id.clone(), exercise.place().join("main.rs"))].into_iter())?;
     // Cargo compares times: they must come along.
-    std::process::Command::new("cp").args(["-a", "/grader-target", "/work/target"]).status()?;
-    std::process::Command::new("chown").args(["-R", "--no-dereference", "1000:1000", "/work"]).status()?;
+    Command::new("cp").args(["-a", "/grader-target", "/work/target"]).status()?;
+    let owner = format!("{0}:{0}", options.uid);
+    Command::new("chown").args(["-R", "--no-dereference", &owner, "/work"]).status()?;
     let checked = match check::compile(work, exercise)? {
         Ok(program) => check::check(&Answer { exercise, files, program })?,
         Err(words) => check::not_compiled(exercise, &words),

@@ -1,0 +1,115 @@
+//! Each exercise is sound: starters fail every test, solutions pass, mutants are told what they did wrong. And the proof
+//! can fail: planted faults.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::{learn, learn_with};
+use crate::setup::setup;
+use crate::skip::skip;
+use crate::world::World;
+
+/// A chapter's exercises; the same twice, and at the same time.
+fn sound(world: &World, chapter: &str) {
+    let prepared = setup().exercises().prepared.display().to_string();
+    let once = || learn(world, ["prove", "--prepared", &prepared, chapter]);
+    let (first, second) = std::thread::scope(|threads| {
+        let other = threads.spawn(once);
+        (once(), other.join().expect("a proof says what is wrong, and does not panic"))
+    });
+    assert_eq!(first.stdout, second.stdout, "twice at once gives the same");
+    if first.status == 3 {
+        return skip(&format!("exercises of chapter {chapter}: {}", first.stdout));
+    }
+    first.ok();
+}
+
+as_user!(chapter01, |world| sound(world, "1"));
+
+/// An exercise in a catalogue of this world's own: that of the honest exit status as a shell script, with these changes.
+pub fn planted(world: &World, changes: &[(&str, &str)]) -> PathBuf {
+    let exercise = |name: &str| format!("planted/01-fork/seven/{name}");
+    for dir in ["", "/01-fork", "/01-fork/seven"] {
+        world.directory(&format!("planted{dir}"));
+    }
+    for dir in ["starter", "solution", "mutants"] {
+        world.directory(&exercise(dir));
+    }
+    let usual = [
+        (
+            "exercise.toml",
+            "title = 'Seven'\nkind = 'predict'\nminutes = 1\nstars = 1\nhints = ['a', 'b', 'c']\n\
+             [[test]]\nname = 'seven'\ntitle = 'it is seven'\npoints = 2\n",
+        ),
+        ("task.md", "What is three and four?\n"),
+        (
+            "check.sh",
+            "seven() { [ \"$(answer sum)\" != 8 ] || wrong 'that is one too many'; same 'the sum' 7 \"$(answer sum)\"; }\n",
+        ),
+        ("starter/answers.toml", "# three and four\nsum = \"?\"\n"),
+        ("solution/answers.toml", "# three and four\nsum = \"7\"\n"),
+        (
+            "mutants/eight.patch",
+            "Expect: one too many\n--- a/answers.toml\n+++ b/answers.toml\n@@ -2 +2 @@\n-sum = \"7\"\n+sum = \"8\"\n",
+        ),
+        ("explain.md", "It is seven.\n"),
+    ];
+    for (name, text) in usual {
+        let text = changes.iter().find(|(changed, _)| *changed == name).map_or(text, |(_, text)| *text);
+        world.file(&exercise(name), text);
+    }
+    let kit = fs::read(setup().exercises().catalogue.join("kit.sh")).expect("the kit");
+    world.file("planted/kit.sh", kit);
+    world.dir.join("planted")
+}
+
+/// What is said of it.
+fn said(world: &World, status: i32, changes: &[(&str, &str)]) -> String {
+    let catalogue = planted(world, changes);
+    let said = learn_with(world, &catalogue, ["prove"]);
+    assert_eq!(said.status, status, "{said}");
+    said.stdout.trim_end().to_owned()
+}
+
+as_user!(a_sound_exercise_is_called_sound, |world| {
+    assert_eq!(said(world, 0, &[]), "01-fork/seven: 1 tests, 1 mutants: sound");
+});
+
+as_user!(planted_faults_are_found, |world| {
+    let finds = |fault: &str, changes: &[(&str, &str)]| {
+        let said = said(world, 1, changes);
+        assert!(said.contains(fault), "{fault}\n{said}");
+    };
+    let eight_of_nine =
+        "Expect: one too many\n--- a/answers.toml\n+++ b/answers.toml\n@@ -1 +1 @@\n-sum = \"9\"\n+sum = \"8\"\n";
+    finds("starter: passes the test seven", &[("starter/answers.toml", "sum = \"7\"\n")]);
+    finds(
+        "solution: fails the test seven: the sum is '9', and should be '7'",
+        &[("solution/answers.toml", "sum = \"9\"\n"), ("mutants/eight.patch", eight_of_nine)],
+    );
+    finds("eight: the patch does not apply", &[("mutants/eight.patch", eight_of_nine)]);
+    finds(
+        "eight: is told [\"the sum is '8', and should be '7'\"], not \"one too many\"",
+        &[("check.sh", "seven() { same 'the sum' 7 \"$(answer sum)\"; }\n")],
+    );
+    finds("eight: passes", &[("check.sh", "seven() { answer sum >/dev/null; }\n")]);
+    finds(
+        "task.md gives away a line of the solution: long_secret",
+        &[
+            ("solution/answers.toml", "# three and four\nsum = \"7\"\nlong_secret = \"forty-two\"\n"),
+            ("task.md", "Hm.\nlong_secret = \"forty-two\"\n"),
+        ],
+    );
+    finds(
+        "solution: leaves 1 processes behind",
+        &[("check.sh", "seven() { sleep 1000 & same 'the sum' 7 \"$(answer sum)\"; }\n")],
+    );
+    finds("the test seven ended with 127 and said nothing", &[("check.sh", "seven() { nonsense; }\n")]);
+});
+
+as_user!(what_the_machine_lacks_is_no_proof, |world| {
+    assert_eq!(
+        said(world, 3, &[("check.sh", "seven() { unfit 'there is no moon' 'wait for the night'; }\n")]),
+        "01-fork/seven: cannot be tried here: there is no moon"
+    );
+});
