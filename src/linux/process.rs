@@ -99,7 +99,8 @@ impl Process {
     pub fn open(pid: Pid) -> Result<Option<Self>> {
         match sys::pidfd_open(pid) {
             Ok(fd) => Ok(Some(Self { pid, fd })),
-            Err(Errno::ESRCH) => Ok(None),
+            // The number is free, or a thread's by now (ENOENT, on older kernels EINVAL).
+            Err(Errno::ESRCH | Errno::ENOENT | Errno::EINVAL) => Ok(None),
             Err(error) => Err(error).with_context(|| format!("opening process {pid}")),
         }
     }
@@ -379,6 +380,21 @@ mod tests {
         let began = start_time(me).expect("stat").expect("we live");
         assert!(Process::find(me, began).expect("find").is_some());
         assert!(Process::find(me, began + 1).expect("find").is_none());
+    }
+
+    #[test]
+    fn a_number_that_is_a_thread_s_now_is_no_process() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            tell.send(nix::unistd::gettid()).expect("the test listens");
+            let _ = ended.recv();
+        });
+        let number = told.recv().expect("it runs");
+        let began = start_time(number).expect("stat").expect("it runs");
+        assert!(Process::find(number, began).expect("find").is_none());
+        drop(end);
+        thread.join().expect("it ends");
     }
 
     #[test]
