@@ -12,27 +12,16 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use chapters::places;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use podling::hint::{cured, hinted};
+use podling::hint::hinted;
 
-/// Where all the containers are.
-fn places() -> Result<PathBuf> {
-    let cure = "export XDG_RUNTIME_DIR=/run/user/$(id -u), or any directory of your own";
-    let parent = std::env::var_os("XDG_RUNTIME_DIR").ok_or_else(|| hinted("XDG_RUNTIME_DIR is not set", cure))?;
-    let places = PathBuf::from(parent).join("chapter08");
-    fs::create_dir_all(&places).map_err(|error| cured(error, format!("making {}", places.display()), cure))?;
-    Ok(places)
-}
-
-fn path(name: &str) -> Result<PathBuf> {
-    ensure!(!name.is_empty() && !name.contains('/') && !name.starts_with('.'), "{name:?} is no name for a container");
-    Ok(places()?.join(name))
-}
+const CHAPTER: &str = "chapter08";
 
 /// Where one is that exists.
 pub fn place(name: &str) -> Result<PathBuf> {
-    let place = path(name)?;
+    let place = places::of(CHAPTER, name)?;
     ensure!(place.is_dir(), "there is no container {name}");
     Ok(place)
 }
@@ -40,7 +29,7 @@ pub fn place(name: &str) -> Result<PathBuf> {
 // ANCHOR: claim
 /// Makes the directory of a new one. Of two who try, one succeeds.
 pub fn claim(name: &str) -> Result<PathBuf> {
-    let place = path(name)?;
+    let place = places::of(CHAPTER, name)?;
     match fs::create_dir(&place) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             Err(hinted(format!("the name {name} is taken"), format!("chapter08_monitor rm {name}")))
@@ -70,7 +59,7 @@ pub fn wait(place: &Path) -> Result<u8> {
 
 /// A line for each.
 pub fn list() -> Result<u8> {
-    let mut all = fs::read_dir(places()?)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    let mut all = fs::read_dir(places::all(CHAPTER)?)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     all.sort();
     for place in all {
         let state = if lives(&place, FlockArg::LockSharedNonblock)? {

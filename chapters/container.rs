@@ -35,6 +35,11 @@ pub fn enter(tree: &OwnedFd) -> Result<()> {
 /// Names the host, and mounts what shows our IPC namespace: POSIX message queues and shared memory (chapter 6).
 pub fn furnish(hostname: &str) -> Result<()> {
     namespace::name_host(hostname)?;
+    show_ipc()
+}
+
+/// The mounts alone, where the host has its name already.
+pub fn show_ipc() -> Result<()> {
     let root = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
     put(&root, "mqueue", &[], "/dev/mqueue")?;
     put(&root, "tmpfs", &[("mode", "1777")], "/dev/shm")

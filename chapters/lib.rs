@@ -25,6 +25,7 @@ pub mod container;
 #[cfg(feature = "images")]
 pub mod layout;
 pub mod machine;
+pub mod places;
 pub mod scope;
 
 /// The failure is ours, not the program's.

@@ -74,6 +74,8 @@ pub enum Actor {
     Init,
     /// A program of the book.
     Chapter,
+    /// The sleeping process that holds a pod's namespaces.
+    Infra,
 }
 
 impl Actor {
@@ -84,6 +86,7 @@ impl Actor {
             Self::Runtime => "runtime",
             Self::Init => "init",
             Self::Chapter => "chapter",
+            Self::Infra => "infra",
         }
     }
 }
@@ -202,7 +205,8 @@ pub fn stage(what: Arguments<'_>) {
 }
 
 fn actor() -> Actor {
-    [Actor::Engine, Actor::Monitor, Actor::Runtime, Actor::Init, Actor::Chapter][usize::from(ACTOR.load(Relaxed))]
+    let all = [Actor::Engine, Actor::Monitor, Actor::Runtime, Actor::Init, Actor::Chapter, Actor::Infra];
+    all[usize::from(ACTOR.load(Relaxed))]
 }
 
 fn tell(listener: &Listener, actor: &str, topic: Topic, name: &str, arguments: Arguments<'_>, result: &str) {

@@ -265,11 +265,16 @@ fn witness_layer() -> Layer {
         .file("witness", 0o755, program)
 }
 
-/// Debian's static busybox with a link for each of its programs.
-fn busybox_layer() -> Layer {
+/// Debian's static busybox.
+pub fn busybox() -> &'static Path {
     let busybox = ["/bin/busybox", "/usr/sbin/busybox", "/sbin/busybox"].map(Path::new);
     let busybox = busybox.into_iter().find(|path| path.exists());
-    let busybox = busybox.expect("a static busybox is installed (./test installs what the tests need)");
+    busybox.expect("a static busybox is installed (./test installs what the tests need)")
+}
+
+/// The same with a link for each of its programs.
+fn busybox_layer() -> Layer {
+    let busybox = busybox();
     let list = Command::new(busybox).arg("--list").output().expect("busybox runs");
     let mut layer = Layer::new().dir("bin", 0o755).dir("tmp", 0o1777).dir("etc", 0o755).dir("root", 0o700);
     layer =

@@ -11,6 +11,7 @@ mod ipc;
 mod monitor;
 pub mod mount;
 mod pid;
+mod pods;
 mod user_namespace;
 
 use std::fs;
