@@ -8,9 +8,12 @@
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getegid, geteuid};
 
 use super::idmap::{self, IdMap, Kind, Lack, Writer};
@@ -79,6 +82,26 @@ impl Maps {
         }
         at_work.into_iter().try_for_each(Writer::end)
     }
+}
+
+/// A user namespace with these maps in which nobody lives, held by its file: an idmapped mount shows its files' owners
+/// through one. It must be made by who may write such maps, and this process must have one thread.
+pub fn without_people(maps: &Maps) -> Result<OwnedFd> {
+    let (ours, mut theirs) = UnixStream::pair().context("making a socket pair")?;
+    // Each of the two processes has this variable. The copy empties its own, or it would never hear that we are done.
+    let mut ours = Some(ours);
+    let first = process::clone(&[Namespace::User], None, || {
+        drop(ours.take());
+        let _ = theirs.read(&mut [0]);
+        0
+    })?;
+    let held = maps.write(first.pid()).and_then(|()| {
+        let path = format!("/proc/{}/ns/user", first.pid());
+        open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).context(path)
+    });
+    drop(ours);
+    first.reap()?;
+    held
 }
 
 /// Moves this process into new namespaces, of which one is a user namespace with these maps. It must have one thread.

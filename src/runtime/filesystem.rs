@@ -164,7 +164,13 @@ fn make(mount: &Mount, plan: &FilesystemPlan) -> Result<(OwnedFd, bool)> {
             let is_directory = is(&fstat(&tree)?, SFlag::S_IFDIR);
             Ok((tree, is_directory))
         }
-        Source::New { kind, source, settings } => Ok((make_new(kind, source, settings, mount, plan)?, true)),
+        Source::New { kind, source, settings } => {
+            // Of these two each mount is a file system of its own. In the others all containers look at the same files.
+            let label = plan.label.as_ref().filter(|_| matches!(kind.as_str(), "tmpfs" | "devpts"));
+            let label = label.map(|label| ("context".to_string(), Some(label.clone())));
+            let settings: Vec<Setting> = settings.iter().cloned().chain(label).collect();
+            Ok((make_new(kind, source, &settings, mount, plan)?, true))
+        }
         Source::Cgroup => Ok((make_cgroup(mount, plan)?, true)),
         Source::Other { kind, source, options } => Ok((make_other(kind, source, options)?, true)),
     }
@@ -230,9 +236,6 @@ fn make_other(kind: &str, source: &str, options: &str) -> Result<OwnedFd> {
 
 /// The attributes that a mount did not get when it was made.
 fn change_attributes(made: &OwnedFd, mount: &Mount) -> Result<()> {
-    if let Some((uids, gids)) = &mount.id_maps {
-        bail!("idmapped mounts are not supported yet ({} and {} ranges)", uids.len(), gids.len());
-    }
     let is_new = matches!(mount.source, Source::New { .. }) && !mount.copy_up;
     for (attributes, reach) in [(mount.attributes, Reach::One), (mount.tree_attributes, Reach::Tree)] {
         if attributes.is_empty() || (is_new && reach == Reach::One && attributes.clear == 0) {

@@ -19,8 +19,10 @@ use crate::handover::{INIT_ANNOTATION, KEEP_GROUPS_ANNOTATION};
 use crate::linux::idmap;
 use crate::linux::mount::{self, Propagation, Reach};
 use crate::linux::namespace::Namespace;
+use crate::linux::userns;
 
 pub mod devices;
+pub mod labels;
 pub mod mounts;
 pub mod namespaces;
 pub mod process;
@@ -29,7 +31,7 @@ pub mod scheduling;
 pub mod seccomp;
 
 use devices::{Device, devices};
-use mounts::{Mount, Source, propagation};
+use mounts::{MappedIds, Mount, Source, propagation};
 use namespaces::{Namespaces, namespaces, sysctls, time_offsets};
 use process::ProcessPlan;
 
@@ -69,6 +71,8 @@ pub struct FilesystemPlan {
     pub read_only: bool,
     /// How mount events travel from and to the container's mounts; made so at the end.
     pub propagation: Option<(Propagation, Reach)>,
+    /// SELinux's label for what is mounted anew.
+    pub label: Option<String>,
     /// Mounts, in order.
     pub mounts: Vec<Mount>,
     /// Device files; `None` leaves /dev alone, because it is the host's.
@@ -150,13 +154,14 @@ pub fn plan(id: &str, bundle: &Path, spec: &Spec, choices: &Choices) -> Result<I
             .filter(|name| !name.is_empty())
             .map(propagation)
             .transpose()?,
+        label: labels::selinux("linux.mountLabel", linux.mount_label().as_deref())?,
         devices: if host_dev { None } else { Some(devices(spec)?) },
         masked: linux.masked_paths().iter().flatten().map(PathBuf::from).collect(),
         read_only_paths: linux.readonly_paths().iter().flatten().map(PathBuf::from).collect(),
         own_pids: own(Namespace::Pid),
         own_cgroups: own(Namespace::Cgroup),
         in_user_namespace,
-        mounts: open_sources(mounts)?,
+        mounts: open_sources(mounts, &namespaces)?,
     };
 
     let mut process = process::plan(process, spec, choices.preserve_fds)?;
@@ -225,15 +230,40 @@ fn copy_if_allowed(path: &Path, reach: Reach) -> Result<Option<OwnedFd>> {
     }
 }
 
-fn open_sources(mut mounts: Vec<Mount>) -> Result<Vec<Mount>> {
+fn open_sources(mut mounts: Vec<Mount>, namespaces: &Namespaces) -> Result<Vec<Mount>> {
     let mut allowed = true;
     for mount in &mut mounts {
         let Source::Bind { path, reach, tree, .. } = &mut mount.source else { continue };
+        let told = || format!("mounting {} on {}", path.display(), mount.target.display());
         if allowed {
-            *tree = copy_if_allowed(path, *reach)
-                .with_context(|| format!("mounting {} on {}", path.display(), mount.target.display()))?;
+            *tree = copy_if_allowed(path, *reach).with_context(told)?;
             allowed = tree.is_some();
+        }
+        if let Some(ids) = &mount.id_map {
+            map_ids(tree.as_ref(), ids, namespaces).with_context(told)?;
         }
     }
     Ok(mounts)
+}
+
+/// Here, and not in the child: it takes `CAP_SYS_ADMIN` in the user namespace that the file system belongs to, which a
+/// child in a namespace of its own has lost.
+fn map_ids(tree: Option<&OwnedFd>, ids: &MappedIds, namespaces: &Namespaces) -> Result<()> {
+    let tree = tree.context("only root may map the ids of a mount")?;
+    let of_container = namespaces.joined.iter().find(|(kind, _)| *kind == Namespace::User);
+    let userns = match (ids.maps.as_ref().or(namespaces.maps.as_ref()), of_container) {
+        (Some(maps), _) => userns::without_people(maps).context("a user namespace for the mount's ids")?,
+        (None, Some((_, file))) => file.try_clone()?,
+        (None, None) => {
+            bail!("idmap: there are neither uidMappings and gidMappings nor a user namespace of the container's")
+        }
+    };
+    mount::map_ids(tree, userns, ids.reach).map_err(|error| {
+        let why = match error {
+            Errno::EINVAL => "mapping the mount's ids: this file system cannot",
+            Errno::EPERM => "mapping the mount's ids: this file system is another user namespace's, or mapped already",
+            _ => "mapping the mount's ids",
+        };
+        anyhow::Error::new(error).context(why)
+    })
 }

@@ -110,23 +110,16 @@ pub struct Label(File, String);
 
 impl Label {
     /// Opens the file through which a label is asked for, while we stand in front of a /proc that we trust: one that an
-    /// image prepared could swallow the label (CVE-2019-16884). `None` if there is none to set, or nobody who minds it.
+    /// image prepared could swallow the label (CVE-2019-16884). `None` if there is none to set.
     pub fn open(process: &ProcessPlan) -> Result<Option<Self>> {
-        let enabled = |path: &str| std::fs::read_to_string(path).is_ok_and(|text| text.starts_with('Y'));
-        if let Some(profile) = process.apparmor.as_ref().filter(|name| *name != "unconfined")
-            && enabled("/sys/module/apparmor/parameters/enabled")
-        {
+        if let Some(profile) = &process.apparmor {
             // The older place is whichever module came first.
             let file = super::filesystem::open_proc(None, Path::new("self/attr/apparmor/exec"))
                 .or_else(|_| super::filesystem::open_proc(None, Path::new("self/attr/exec")))?;
             return Ok(Some(Self(file, format!("exec {profile}"))));
         }
-        match &process.selinux {
-            Some(label) if Path::new("/sys/fs/selinux/enforce").exists() => {
-                Ok(Some(Self(super::filesystem::open_proc(None, Path::new("self/attr/exec"))?, label.clone())))
-            }
-            _ => Ok(None),
-        }
+        let Some(label) = &process.selinux else { return Ok(None) };
+        Ok(Some(Self(super::filesystem::open_proc(None, Path::new("self/attr/exec"))?, label.clone())))
     }
 
     fn set(mut self) -> Result<()> {

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::namespaces::maps;
-use crate::linux::idmap::IdMap;
 use crate::linux::mount::{Attributes, Propagation, Reach, Setting};
 use crate::linux::resolve::clean;
+use crate::linux::userns::Maps;
 
 /// A mount, ready to be made.
 #[derive(Debug)]
@@ -25,8 +25,8 @@ pub struct Mount {
     pub propagation: Vec<(Propagation, Reach)>,
     /// Fill the new tmpfs with what the image has there.
     pub copy_up: bool,
-    /// Show the files' owners through these maps.
-    pub id_maps: Option<(Vec<IdMap>, Vec<IdMap>)>,
+    /// Show the files' owners through other ids.
+    pub id_map: Option<MappedIds>,
 }
 
 /// What is mounted.
@@ -63,6 +63,15 @@ pub enum Source {
         /// Its own options.
         options: String,
     },
+}
+
+/// How an idmapped mount shows its files' owners.
+#[derive(Debug)]
+pub struct MappedIds {
+    /// Through these maps; or through those of the container's user namespace.
+    pub maps: Option<Maps>,
+    /// The mounts below it too?
+    pub reach: Reach,
 }
 
 impl Source {
@@ -152,11 +161,11 @@ pub fn parse(asked: &oci_spec::runtime::Mount, bundle: &Path) -> Result<Mount> {
         tree_attributes: Attributes::default(),
         propagation: Vec::new(),
         copy_up: false,
-        id_maps: None,
+        id_map: None,
     };
     let mut bind = (kind == "bind").then_some(Reach::One);
     let mut copy_symlink = false;
-    let mut id_mapped = false;
+    let mut id_mapped = None;
     let mut settings: Vec<Setting> = Vec::new();
     for word in asked.options().iter().flatten() {
         match word.as_str() {
@@ -165,7 +174,8 @@ pub fn parse(asked: &oci_spec::runtime::Mount, bundle: &Path) -> Result<Mount> {
             "defaults" | "async" | "nomand" | "loud" | "" => {}
             "tmpcopyup" => mount.copy_up = true,
             "copy-symlink" => copy_symlink = true,
-            "idmap" | "ridmap" => id_mapped = true,
+            "idmap" => id_mapped = id_mapped.or(Some(Reach::One)),
+            "ridmap" => id_mapped = Some(Reach::Tree),
             "remount" => bail!("{}: remount is no mount of its own", told()),
             // A user's own label for a mount (fstab(5)), which means nothing to the kernel.
             word if word.starts_with("x-") => {}
@@ -187,13 +197,16 @@ pub fn parse(asked: &oci_spec::runtime::Mount, bundle: &Path) -> Result<Mount> {
         }
     }
 
-    let explicit = asked.uid_mappings().is_some() || asked.gid_mappings().is_some();
-    if id_mapped || explicit {
-        let maps = (maps(asked.uid_mappings().as_deref()), maps(asked.gid_mappings().as_deref()));
-        if maps.0.is_empty() || maps.1.is_empty() {
-            bail!("{}: an idmapped mount needs uidMappings and gidMappings", told());
+    let (uids, gids) = (maps(asked.uid_mappings().as_deref()), maps(asked.gid_mappings().as_deref()));
+    if uids.is_empty() != gids.is_empty() {
+        bail!("{}: an idmapped mount needs both uidMappings and gidMappings", told());
+    }
+    let maps = (!uids.is_empty()).then_some(Maps { uids, gids });
+    if id_mapped.is_some() || maps.is_some() {
+        if bind.is_none() {
+            bail!("{}: ids are mapped on bind mounts only", told());
         }
-        mount.id_maps = Some(maps);
+        mount.id_map = Some(MappedIds { maps, reach: id_mapped.unwrap_or(Reach::One) });
     }
 
     let text = || source.to_str().map(ToString::to_string).with_context(|| format!("{}: source is not text", told()));
@@ -266,7 +279,8 @@ mod tests {
             r#"{"destination":"/a","type":"bind"}"#,
             r#"{"destination":"/a","source":"/b","options":["bind","bidn"]}"#,
             r#"{"destination":"/a","type":"bind","source":"/b","options":["tmpcopyup"]}"#,
-            r#"{"destination":"/a","type":"bind","source":"/b","options":["idmap"]}"#,
+            r#"{"destination":"/a","type":"tmpfs","source":"tmpfs","options":["idmap"]}"#,
+            r#"{"destination":"/a","type":"bind","source":"/b","uidMappings":[{"containerID":0,"hostID":1,"size":1}]}"#,
         ] {
             assert!(mount(json).is_err(), "{json}");
         }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::resource::Resource;
 use oci_spec::runtime::{Capabilities as Names, Linux, PosixRlimitType, Process, Spec};
 
+use super::labels;
 use super::scheduling::{self, Urgency};
 use super::seccomp::{self, Agent, RECEIVER_ANNOTATION};
 use crate::linux::caps::{self, Capabilities, Capability};
@@ -100,8 +101,8 @@ pub fn plan(process: &Process, spec: &Spec, preserve_fds: i32) -> Result<Process
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         limits: limits(process)?,
         oom_score: process.oom_score_adj(),
-        apparmor: process.apparmor_profile().clone().filter(|name| !name.is_empty()),
-        selinux: process.selinux_label().clone().filter(|name| !name.is_empty()),
+        apparmor: labels::apparmor(process.apparmor_profile().as_deref())?,
+        selinux: labels::selinux("process.selinuxLabel", process.selinux_label().as_deref())?,
         filter,
         agent,
         urgency: Urgency::of(process)?,
