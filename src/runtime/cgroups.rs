@@ -11,6 +11,7 @@
 //! he asked for no limit he gets his container, counted with his own processes; if he asked for one, an error that says
 //! how to get it. He is never told that a limit holds when it does not.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +36,27 @@ pub enum Manager {
     Systemd,
     /// Nobody: the container stays in ours.
     Disabled,
+}
+
+/// When a container that asks for no limit may do without a cgroup that cannot be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scarcity {
+    /// An ordinary user's, or that of root of a user namespace.
+    OfUsers,
+    /// Always.
+    Allowed,
+    /// Never.
+    Refused,
+}
+
+impl Scarcity {
+    fn is_allowed(self) -> Result<bool> {
+        match self {
+            Self::OfUsers => Ok(!is_root()?),
+            Self::Allowed => Ok(true),
+            Self::Refused => Ok(false),
+        }
+    }
 }
 
 /// Where a container's processes are counted.
@@ -73,7 +95,7 @@ fn is_root() -> Result<bool> {
 }
 
 /// Makes the container's cgroup, or gets ready to. All that can be wrong with the bundle's wishes is found here.
-pub fn prepare(id: &str, spec: &Spec, manager: Manager) -> Result<Option<Prepared>> {
+pub fn prepare(id: &str, spec: &Spec, manager: Manager, scarcity: Scarcity) -> Result<Option<Prepared>> {
     let linux = spec.linux().as_ref();
     let asked = linux.and_then(|linux| linux.resources().as_ref());
     let limits = asked.map(resources::resources).transpose()?.unwrap_or_default();
@@ -100,7 +122,7 @@ pub fn prepare(id: &str, spec: &Spec, manager: Manager) -> Result<Option<Prepare
     let path = path(&wanted, id, &hierarchy)?;
     let group = match Cgroup::create(&hierarchy, &path) {
         Ok(group) => group,
-        Err(error) if limits.limit_nothing() && !is_root()? => {
+        Err(error) if limits.limit_nothing() && scarcity.is_allowed()? => {
             trace::say(Topic::Cgroup, "no cgroup", format_args!("{error:#}"), "the container stays in ours");
             return Ok(None);
         }
@@ -316,7 +338,18 @@ impl Place {
         if let Some(unit) = &self.unit {
             Systemd::connect(Instance::own()?)?.update(unit, &limits)?;
         }
-        self.group()?.set(&limits)
+        let group = self.group()?;
+        group.set(&limits)?;
+        let devices = resources::devices(asked)?;
+        if !devices.is_empty() && is_root()? {
+            group.set_devices(&devices)?;
+        }
+        Ok(())
+    }
+
+    /// The file that tells of its ends for want of memory, if there is one: its changes are exceptions for poll.
+    pub fn memory_events(&self) -> Result<Option<File>> {
+        Ok(self.find()?.and_then(|group| group.watch("memory.events").ok()))
     }
 
     /// Its processes.

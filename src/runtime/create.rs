@@ -18,7 +18,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 use oci_spec::runtime::Spec;
 
-use super::cgroups::{self, Manager, Prepared};
+use super::cgroups::{self, Manager, Prepared, Scarcity};
 use super::handshake::{Handshake, Message};
 use super::init::{self, Belongings, Gate};
 use super::plan::{self, Choices, InitPlan};
@@ -46,8 +46,12 @@ pub struct Request {
     pub console_socket: Option<PathBuf>,
     /// Details.
     pub choices: Choices,
+    /// Who takes a pidfd of the first process.
+    pub pidfd_socket: Option<PathBuf>,
     /// Who makes the cgroup.
     pub manager: Manager,
+    /// What if nobody can.
+    pub scarcity: Scarcity,
 }
 
 /// `create`: everything but the program.
@@ -114,6 +118,13 @@ fn read_bundle(request: &Request) -> Result<Bundle> {
     Ok(Bundle { text, spec })
 }
 
+/// Gives whoever listens there a descriptor that names the process for good (`--pidfd-socket`).
+pub fn send_pidfd(path: &Path, process: &Process) -> Result<()> {
+    let told = || format!("pidfd socket {}", path.display());
+    let socket = socket::connect(path).with_context(told)?;
+    socket::send(socket, b"pidfd", "pidfd", process.as_fd()).with_context(told)
+}
+
 /// Connects to whoever takes the terminal.
 pub fn connect(path: &Path) -> Result<OwnedFd> {
     socket::connect(path).with_context(|| format!("console socket {}", path.display()))
@@ -151,7 +162,7 @@ fn birth(store: &Store, request: &Request, bundle: &Bundle, console: Option<Owne
     };
 
     trace::stage(format_args!("the cgroup, and the first process: born in it, into new namespaces"));
-    let prepared = cgroups::prepare(&request.id, spec, request.manager)?;
+    let prepared = cgroups::prepare(&request.id, spec, request.manager, request.scarcity)?;
     undo.cgroup = prepared.as_ref().and_then(Prepared::place).cloned();
     let (handshake, theirs) = Handshake::pair()?;
     let mut state = State {
@@ -209,6 +220,9 @@ fn birth(store: &Store, request: &Request, bundle: &Bundle, console: Option<Owne
     store.save(&state)?;
     if let Some(path) = &request.pid_file {
         write_pid(path, process.pid())?;
+    }
+    if let Some(path) = &request.pidfd_socket {
+        send_pidfd(path, process)?;
     }
     let process = Process::from_parts(process.pid(), process.as_fd().try_clone_to_owned()?);
     Ok(Born { process, handshake, state, undo })

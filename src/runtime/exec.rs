@@ -47,6 +47,10 @@ pub struct Request {
     pub console_socket: Option<PathBuf>,
     /// How many descriptors from 3 on it gets.
     pub preserve_fds: i32,
+    /// Who takes a pidfd of it.
+    pub pidfd_socket: Option<PathBuf>,
+    /// Also where the container is frozen; it waits then, as all the others do.
+    pub ignore_paused: bool,
     /// A cgroup below the container's own.
     pub sub_cgroup: Option<String>,
 }
@@ -56,6 +60,7 @@ pub fn exec(store: &Store, request: &Request) -> Result<u8> {
     let state = store.load(&request.id)?;
     match state.status(store)? {
         Status::Running | Status::Created => {}
+        Status::Paused if request.ignore_paused => {}
         status => bail!("cannot exec in container {}: it is {}", request.id, status.name()),
     }
     let target = state.process()?.with_context(|| format!("container {} is not running", request.id))?;
@@ -123,6 +128,9 @@ pub fn exec(store: &Store, request: &Request) -> Result<u8> {
     }
     if let Some(path) = &request.pid_file {
         create::write_pid(path, child.pid())?;
+    }
+    if let Some(path) = &request.pidfd_socket {
+        create::send_pidfd(path, &child)?;
     }
     let terminal = our_end.map(pty::receive).transpose()?.flatten();
     let wait = (!request.detach).then(|| foreground::Wait::begin(terminal)).transpose()?;

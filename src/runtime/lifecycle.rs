@@ -4,7 +4,6 @@ use std::fs::{self, OpenOptions};
 use std::io::{Write, stdout};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -209,30 +208,6 @@ pub fn list(store: &Store, format: &str, only_ids: bool) -> Result<()> {
                 let cells: Vec<String> =
                     line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
                 writeln!(out, "{}", cells.join("  ").trim_end())?;
-            }
-        }
-        other => bail!("unknown format {other:?}: table or json"),
-    }
-    Ok(())
-}
-
-/// `ps`: the processes of a container, in numbers of the host.
-pub fn ps(store: &Store, id: &str, format: &str) -> Result<()> {
-    let state = store.load(id)?;
-    let pids: Vec<i32> = match &state.cgroup {
-        Some(place) => place.processes()?,
-        // Without a cgroup of its own we know of the first only.
-        None => state.process()?.map(|process| process.pid().as_raw()).into_iter().collect(),
-    };
-    let mut out = stdout().lock();
-    match format {
-        "json" => writeln!(out, "{}", serde_json::json!(pids))?,
-        "table" => {
-            writeln!(out, "{:>8}  CMD", "PID")?;
-            for pid in pids {
-                let command = fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline")).unwrap_or_default();
-                let command = String::from_utf8_lossy(&command).replace('\0', " ");
-                writeln!(out, "{pid:>8}  {}", command.trim_end())?;
             }
         }
         other => bail!("unknown format {other:?}: table or json"),

@@ -1,13 +1,12 @@
-//! `update` and `events`: limits of a container that runs, and what it has used.
+//! `update`: other limits for a container that runs.
 
-use std::io::{Read, Write, stdin, stdout};
+use std::io::{Read, stdin};
 
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::LinuxResources;
 
 use super::arguments::Arguments;
 use super::state::{Status, Store};
-use super::statistics;
 
 /// `update`: from a file (`-`: standard input), or from options named as runc has them.
 pub fn update(store: &Store, id: &str, arguments: &Arguments) -> Result<()> {
@@ -33,15 +32,33 @@ pub fn update(store: &Store, id: &str, arguments: &Arguments) -> Result<()> {
 }
 
 fn from_options(arguments: &Arguments) -> Result<LinuxResources> {
+    for intel in ["l3-cache-schema", "mem-bw-schema"] {
+        if arguments.has(intel) {
+            bail!("--{intel}: linux.intelRdt is not supported by this runtime");
+        }
+    }
     let mut json = serde_json::json!({});
+    for (option, key) in [
+        ("memory", "limit"),
+        ("memory-reservation", "reservation"),
+        ("memory-swap", "swap"),
+        ("kernel-memory", "kernel"),
+        ("kernel-memory-tcp", "kernelTCP"),
+    ] {
+        if let Some(text) = arguments.value(option) {
+            json["memory"][key] = bytes(text).with_context(|| format!("--{option} {text:?}"))?.into();
+        }
+    }
     let numbers = [
-        ("memory", "memory", "limit"),
-        ("memory-reservation", "memory", "reservation"),
-        ("memory-swap", "memory", "swap"),
         ("cpu-share", "cpu", "shares"),
         ("cpu-quota", "cpu", "quota"),
         ("cpu-period", "cpu", "period"),
+        ("cpu-burst", "cpu", "burst"),
+        ("cpu-idle", "cpu", "idle"),
+        ("cpu-rt-runtime", "cpu", "realtimeRuntime"),
+        ("cpu-rt-period", "cpu", "realtimePeriod"),
         ("pids-limit", "pids", "limit"),
+        ("blkio-weight", "blockIO", "weight"),
     ];
     for (option, section, key) in numbers {
         if let Some(number) = arguments.number::<i64>(option)? {
@@ -53,18 +70,35 @@ fn from_options(arguments: &Arguments) -> Result<LinuxResources> {
             json["cpu"][key] = text.into();
         }
     }
-    Ok(serde_json::from_value(json)?)
+    serde_json::from_value(json).context("a number is out of its range")
 }
 
-/// `events --stats`: one line of JSON, as runc prints it.
-pub fn events(store: &Store, id: &str) -> Result<()> {
-    let state = store.load(id)?;
-    if state.status(store)? == Status::Stopped {
-        bail!("container {id} is not running");
-    }
-    let data = match &state.cgroup {
-        Some(place) => statistics::document(&place.stats()?),
-        None => serde_json::json!({}),
+/// A number of bytes, with a unit if that is shorter: `64m`, `1GiB`. -1 is no limit.
+fn bytes(text: &str) -> Result<i64> {
+    let lower = text.to_ascii_lowercase();
+    let end = lower.trim_end_matches("ib").trim_end_matches('b');
+    let (digits, unit) = match end.char_indices().last() {
+        Some((at, letter)) if letter.is_ascii_alphabetic() => (&end[..at], Some(letter)),
+        _ => (end, None),
     };
-    Ok(writeln!(stdout(), "{}", serde_json::json!({ "type": "stats", "id": id, "data": data }))?)
+    let power = match unit {
+        None => 0,
+        Some(letter) => 1 + "kmgtp".find(letter).context("a unit is k, m, g, t or p")? as u32,
+    };
+    let number: i64 = digits.trim().parse().context("no number")?;
+    number.checked_mul(1024_i64.pow(power)).context("too large")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn bytes_may_have_a_unit() {
+        let all = ["-1", "0", "100", "64m", "64M", "64MB", "1GiB", "2kb", "7b"].map(|text| bytes(text).expect(text));
+        assert_eq!(all, [-1, 0, 100, 64 << 20, 64 << 20, 64 << 20, 1 << 30, 2048, 7]);
+        for text in ["", "m", "1x", "9999999999p", "1.5g"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
 }

@@ -189,6 +189,11 @@ impl Cgroup {
         })
     }
 
+    /// Opens a file whose changes poll tells as exceptions (`memory.events`, `cgroup.events`).
+    pub fn watch(&self, file: &str) -> nix::Result<File> {
+        self.file(file, OFlag::O_RDONLY)
+    }
+
     fn file(&self, name: &str, flags: OFlag) -> nix::Result<File> {
         openat(&self.directory, name, flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, Mode::empty()).map(File::from)
     }

@@ -1,5 +1,6 @@
 //! Everything that OCI's specification lets a bundle ask for, and what podling-runtime makes of it.
 
+mod command_line;
 mod mounts;
 mod process;
 mod resources;
