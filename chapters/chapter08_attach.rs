@@ -38,7 +38,8 @@ pub enum End {
 // ANCHOR: attach
 /// Connects this terminal with the container's.
 pub fn attach(place: &Path) -> Result<End> {
-    let mut door = reach(&place.join("attach"), SockType::Stream).context("it is not running")?;
+    let mut door = reach(&place.join("attach"), SockType::Stream)
+        .context("nobody is at its door: it has ended, or its monitor has")?;
     let before = tcgetattr(stdin()).ok().filter(|_| place.join("terminal").exists());
     if let Some(mut raw) = before.clone() {
         cfmakeraw(&mut raw);

@@ -90,11 +90,10 @@ fn main() -> ExitCode {
 }
 
 // ANCHOR: start
-/// Claims the name, and makes the monitor by forking twice. Both forks and this process may be killed at any moment after
+/// Makes the monitor by forking twice, with the name claimed in between. Whoever forked may be killed at any moment after
 /// that: the monitor has another session, another parent, and needs neither.
 fn start(options: &Start) -> Result<u8> {
     let program = chapters::words(options.program.clone())?;
-    let place = claim(&options.name)?;
     let (mut report, told) = pipe()?;
     let mut told = Some(told);
     let between = process::clone(&[], None, || {
@@ -102,14 +101,20 @@ fn start(options: &Start) -> Result<u8> {
         // A new session has no terminal: neither Ctrl-C nor the end of a login reaches it. Its leader could get one again
         // by opening it, so the leader ends here, and its child is the monitor.
         let _ = trace::ask(Topic::Monitor, "setsid", format_args!(""), setsid);
-        let life = || {
-            let outcome = monitor(&place, options, &program, &mut told);
-            tell(told.as_ref(), outcome)
-        };
-        chapters::status(process::clone(&[], None, life).map(|_| 0))
+        chapters::status(claim(&options.name).and_then(|place| {
+            let life = || {
+                let outcome = monitor(&place, options, &program, &mut told);
+                tell(told.as_ref(), outcome)
+            };
+            process::clone(&[], None, life).map(|_| 0)
+        }))
     })?;
-    between.reap()?;
+    let begun = between.reap()?.status();
+    if begun != 0 {
+        return Ok(begun as u8); // it has said why
+    }
     drop(told);
+    let place = place(&options.name)?;
     // Each of them closes its end when nothing can go wrong any more, the container's first process by its execve.
     let mut complaint = Vec::new();
     report.read_to_end(&mut complaint)?;

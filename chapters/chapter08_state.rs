@@ -8,13 +8,12 @@
 //! The monitor holds a lock on the directory; however it ends, the kernel lets go of that.
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use chapters::places;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2};
 use podling::hint::hinted;
 
 const CHAPTER: &str = "chapter08";
@@ -27,14 +26,21 @@ pub fn place(name: &str) -> Result<PathBuf> {
 }
 
 // ANCHOR: claim
-/// Makes the directory of a new one. Of two who try, one succeeds.
+/// Makes the directory of a new one, locked. Of two who try, one succeeds; and nobody sees one that is not locked yet, which
+/// he would take for one whose monitor was killed.
 pub fn claim(name: &str) -> Result<PathBuf> {
     let place = places::of(CHAPTER, name)?;
-    match fs::create_dir(&place) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+    let unnamed = place.with_file_name(format!(".{}", std::process::id()));
+    fs::create_dir_all(&unnamed).with_context(|| format!("making {}", unnamed.display()))?;
+    let lock = Flock::lock(File::open(&unnamed)?, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
+    // Held by this process and by all that it forks, until the last of them has ended. To drop it would unlock it for all.
+    std::mem::forget(lock);
+    match renameat2(AT_FDCWD, &unnamed, AT_FDCWD, &place, RenameFlags::RENAME_NOREPLACE) {
+        Err(Errno::EEXIST) => {
+            fs::remove_dir(&unnamed)?;
             Err(hinted(format!("the name {name} is taken"), format!("chapter08_monitor rm {name}")))
         }
-        made => made.map(|()| place).with_context(|| format!("claiming the name {name}")),
+        renamed => renamed.map(|()| place).with_context(|| format!("claiming the name {name}")),
     }
 }
 // ANCHOR_END: claim
@@ -60,6 +66,7 @@ pub fn wait(place: &Path) -> Result<u8> {
 /// A line for each.
 pub fn list() -> Result<u8> {
     let mut all = fs::read_dir(places::all(CHAPTER)?)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    all.retain(|place| place.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b".")));
     all.sort();
     for place in all {
         let state = if lives(&place, FlockArg::LockSharedNonblock)? {

@@ -15,7 +15,6 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use chapters::{container, machine};
-use nix::fcntl::{Flock, FlockArg};
 use nix::pty::openpty;
 use nix::sys::prctl::set_child_subreaper;
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
@@ -32,8 +31,6 @@ use crate::chapter08_attach::pass_on;
 // ANCHOR: monitor
 /// The monitor's life, in order. `told` is where whoever started it listens: silence means that all went well.
 pub fn monitor(place: &Path, start: &Start, program: &[CString], told: &mut Option<PipeWriter>) -> Result<u8> {
-    // Held until we end, however that is.
-    let _lock = Flock::lock(File::open(place)?, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
     trace::ask(Topic::Monitor, "prctl", format_args!("PR_SET_CHILD_SUBREAPER"), || set_child_subreaper(true))?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
     dup2_stdin(&null)?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getsid};
 
-use crate::running::{Input, Output, Running, until, until_exists, until_gone};
+use crate::running::{Input, Output, Running, until, until_gone};
 use crate::setup::setup;
 use crate::world::World;
 
@@ -115,7 +115,7 @@ both!(a_command_killed_at_any_moment_loses_nothing, |world| {
     run(world, &["rm", "victim"]).ok();
     for number in 1..=events.len() {
         start_and_kill(world, &format!("chapter:{number}")).fails(137);
-        until_exists(&place(world, "victim").join("exit"));
+        // At once: also before the monitor has done anything, nobody may take it for one that was killed.
         run(world, &["wait", "victim"]).fails(7);
         assert_eq!(run(world, &["logs", "victim"]).ok(), "said");
         run(world, &["rm", "victim"]).ok();
@@ -152,6 +152,8 @@ both!(a_killed_monitor_is_told_apart_and_leaves_a_name_that_can_be_freed, |world
     assert_eq!(run(world, &["ls"]).ok(), "orphan: lost");
     let said = run(world, &["wait", "orphan"]).fails(125).to_owned();
     assert!(said.starts_with("Error: its monitor was killed, and with it what it knew"), "{said}");
+    let said = run(world, &["attach", "orphan"]).fails(125).to_owned();
+    assert!(said.starts_with("Error: nobody is at its door: it has ended, or its monitor has"), "{said}");
     kill(Pid::from_raw(container), Signal::SIGKILL).expect("it runs on");
     run(world, &["rm", "orphan"]).ok();
 });
@@ -206,7 +208,7 @@ both!(who_is_attached_types_sees_and_leaves, |world| {
     assert_eq!(second.wait().status, 3);
     let log = run(world, &["logs", "tty"]);
     assert!(log.ok().contains("got one\r\ngot two"), "{log}");
-    assert!(run(world, &["attach", "tty"]).fails(125).starts_with("Error: it is not running"));
+    assert!(run(world, &["attach", "tty"]).fails(125).starts_with("Error: nobody is at its door: "));
     run(world, &["rm", "tty"]).ok();
 });
 
