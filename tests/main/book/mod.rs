@@ -39,6 +39,7 @@ mod anywhere {
         chapter04: "chapters/04-pid.md",
         chapter06: "chapters/06-ipc.md",
         chapter07: "chapters/07-images.md",
+        chapter08: "chapters/08-monitor.md",
         walk: "engine/walk.md",
         daemonless: "engine/daemonless.md",
         kill_the_manager: "engine/kill-the-manager.md",
