@@ -44,11 +44,27 @@ until_true() {
 
 # first_child PID: the first child of a process, once it has one.
 first_child() {
-  local child
+  local children
   until_true 5 has_child "$1" || return 1
-  read -r child _ <"/proc/$1/task/$1/children" && echo "$child"
+  children=$(cat "/proc/$1/task/$1/children") && echo "${children%% *}"
 }
 has_child() { [ -n "$(cat "/proc/$1/task/$1/children" 2>/dev/null)" ]; }
+
+# end PID…: kills these, and all that descend from them, and waits until they are gone. For what a test itself has started.
+end() {
+  local pid
+  for pid; do
+    # shellcheck disable=SC2046
+    set -- $(cat "/proc/$pid/task/$pid/children" 2>/dev/null)
+    kill -KILL "$pid" 2>/dev/null
+    [ $# = 0 ] || end "$@"
+    wait "$pid" 2>/dev/null
+    until_true 5 gone "$pid"
+  done
+}
+
+# gone PID: whether the process has ended; a zombie has.
+gone() { ! [ -e "/proc/$1" ] || grep -q '^State:.*Z' "/proc/$1/status" 2>/dev/null; }
 
 # namespace KIND PID: the number of a process's namespace.
 namespace() { readlink "/proc/$2/ns/$1"; }

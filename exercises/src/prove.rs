@@ -1,8 +1,9 @@
 //! Proving exercises, for their authors: that the checks let the right answer through, and nothing else.
 //!
 //! For each exercise: the starter compiles without a warning and fails *every* test; the solution passes, and leaves no
-//! process, file or mount behind; each mutant (a known wrong answer) is refused with the message it is meant to get; and no
-//! line of the solution is in the students' pack.
+//! process behind (nor, therefore, a mount: an ordinary user's are in namespaces that end with their last process); each
+//! mutant (a known wrong answer) is refused with the message it is meant to get; and no line of the solution is in the
+//! students' pack.
 //!
 //! A mutant is a patch of solution/, whose first line says what the student must hear: `Expect: MESSAGE`, or a part of it.
 
@@ -208,7 +209,6 @@ fn try_all(exercise: &Exercise, place: &Path, faults: &mut Vec<String>, lacks: &
     for variant in variants(exercise)? {
         let files = place.join(&exercise.id).join(&variant.name);
         let program = files.join("program");
-        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
         let answer = Answer { exercise, files, program: exercise.is_program().then_some(program) };
         let (checked, left) = check::check_counting(&answer)?;
         lacks.extend(checked.tests.iter().filter_map(|test| match &test.outcome {
@@ -219,9 +219,6 @@ fn try_all(exercise: &Exercise, place: &Path, faults: &mut Vec<String>, lacks: &
         faults.extend(found.into_iter().map(|fault| format!("{}: {fault}", variant.name)));
         if matches!(variant.expected, Expected::Passes) && left > 0 {
             faults.push(format!("{}: leaves {left} processes behind", variant.name));
-        }
-        if fs::read_to_string("/proc/self/mountinfo")? != mounts {
-            faults.push(format!("{}: leaves a mount behind", variant.name));
         }
     }
     Ok(())

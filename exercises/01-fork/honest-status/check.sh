@@ -18,7 +18,7 @@ signals() {
 
 not_there() {
   local got
-  got=$(status "$PROGRAM" no-such-program)
+  got=$(status env PATH=/usr/bin:/bin "$PROGRAM" no-such-program)
   [ "$got" != 126 ] || wrong "you say 126 (there, and cannot be run) of a program that is not there"
   same "the exit status for a program that is not there" 127 "$got"
   touch not-executable

@@ -4,6 +4,7 @@
 //! `./test bless` writes into the pages what their commands print today; read the difference before you commit it.
 
 mod claims;
+mod exercises;
 mod listings;
 pub mod page;
 mod pictures;
