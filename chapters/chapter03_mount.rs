@@ -68,10 +68,10 @@ fn inside(options: &Options, program: &[CString]) -> Result<u8> {
     trace::become_actor(Actor::Init);
     own_mounts()?;
     // Lower directories are named from here on by their way from this one, which stays ours when /tmp is covered.
-    chdir(options.root.as_deref().unwrap_or(Path::new("/"))).context("entering the directory to start from")?;
+    let start = options.root.as_deref().unwrap_or(Path::new("/"));
+    chdir(start).with_context(|| format!("entering {}", start.display()))?;
     attach("tmpfs", "/tmp", "mode=755")?;
-    let root = if options.root.is_some() { overlay("") } else { overlay_the_machine() };
-    root.context("making the new root")?;
+    options.root.as_ref().map_or_else(overlay_the_machine, |_| overlay("")).context("making the new root")?;
     for name in ["/proc", "/dev"] {
         create_dir_all(format!("{ROOT}{name}")).context(name)?;
         let bind = || mount(Some(name), &*format!("{ROOT}{name}"), NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE);

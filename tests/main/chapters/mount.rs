@@ -24,7 +24,7 @@ both!(it_ends_as_its_program_ended, |world| {
     world.chapter(CHAPTER, ["/no-such-program"]).fails(127);
     assert_eq!(
         world.chapter(CHAPTER, ["--root", "/no-such-directory", "true"]).fails(125),
-        "Error: entering the directory to start from: No such file or directory"
+        "Error: entering /no-such-directory: No such file or directory"
     );
 });
 
