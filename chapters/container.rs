@@ -21,15 +21,20 @@ const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 /// user makes no directories (chapters 3 and 4).
 pub fn enter(tree: &OwnedFd) -> Result<()> {
     mount::isolate(Propagation::Private)?;
-    rootfs::stack(tree)?;
-    // While the machine's proc is still in sight: without, the kernel gives a user namespace none (mount_namespaces(7)).
-    put(tree, "proc", &[], "/proc")?;
+    stack_with_proc(tree)?;
     put(tree, "tmpfs", &[("mode", "755")], "/dev")?;
     for device in DEVICES.map(|name| Path::new("/dev").join(name)) {
         let copy = mount::copy(&device, Reach::One).with_context(|| device.display().to_string())?;
         mount::attach(copy, resolve::file_in_root(tree, &device)?, &device)?;
     }
     rootfs::pivot(tree)
+}
+
+/// Mounts `tree` over the present root, and in it a proc, while the machine's is still in sight: without, the kernel gives a
+/// user namespace none (mount_namespaces(7)).
+pub fn stack_with_proc(tree: &OwnedFd) -> Result<()> {
+    rootfs::stack(tree)?;
+    put(tree, "proc", &[], "/proc")
 }
 
 /// Names the host, and mounts what shows our IPC namespace: POSIX message queues and shared memory (chapter 6).

@@ -10,7 +10,8 @@ use anyhow::{Context, Result};
 use nix::unistd::chdir;
 use podling::linux::mount::{self, Attributes, Propagation, Reach};
 use podling::linux::overlay::{self, Durability, Lowers, Writable};
-use podling::linux::{resolve, rootfs};
+
+use crate::container;
 
 /// Where the tmpfs is while the root is put together. Only in our mount namespace.
 const SCRATCH: &str = "/tmp";
@@ -28,13 +29,11 @@ pub fn root(directory: Option<&Path>) -> Result<OwnedFd> {
     take(&root)
 }
 
-/// The same, mounted over the present root and with the /proc of chapter 4: what is left is [`rootfs::pivot`]. Whoever
+/// The same, mounted over the present root and with the /proc of chapter 4: what is left is `rootfs::pivot`. Whoever
 /// calls is the first process of a pid namespace.
 pub fn with_proc(directory: Option<&Path>) -> Result<OwnedFd> {
     let root = root(directory)?;
-    rootfs::stack(&root)?;
-    let proc = mount::create("proc", "proc", &[], Attributes::DATA_ONLY).context("mounting /proc")?;
-    mount::attach(proc, resolve::directory_in_root(&root, Path::new("/proc"))?, Path::new("/proc"))?;
+    container::stack_with_proc(&root)?;
     Ok(root)
 }
 
