@@ -1,7 +1,8 @@
 # What the tests of the exercises are written with. Each test is a shell function in its exercise's check.sh, run by bash in
 # an empty directory that is removed afterwards; everything that it starts is killed when it is over.
 #
-#   $PROGRAM   the student's program, compiled      $ANSWER   the directory of his files
+#   $PROGRAM        runs the student's program, as the student        $ANSWER   the directory of his files
+#   $PROGRAM_FILE   the compiled file itself, for what is already run by as_student
 #
 # A test passes by returning, and says `wrong` or `unfit` otherwise. Test facts that can be observed from outside; give each
 # mistake that you can think of its own message, about the mistake and not about the test.
@@ -77,7 +78,7 @@ status() {
 
 # needs_user_namespaces: unfit where an ordinary user may not make one.
 needs_user_namespaces() {
-  unshare --user --map-root-user true 2>/dev/null && return
+  as_student unshare --user --map-root-user true 2>/dev/null && return
   if [ "$(cat /proc/sys/kernel/apparmor_restrict_unprivileged_userns 2>/dev/null)" = 1 ]; then
     unfit "AppArmor forbids user namespaces to ordinary users" "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0"
   fi
@@ -111,3 +112,17 @@ delegated() {
   done
   systemd-run --user --quiet --scope -p Delegate=yes "$@"
 }
+
+# as_student COMMAND…: runs it as the student's program is run. (Where answers are graded he is another user than the check.)
+as_student() { ${STUDENT-} "$@"; }
+
+# ordinary COMMAND…: runs it as somebody who is not root, whoever checks.
+ordinary() {
+  if [ -n "${STUDENT-}" ]; then as_student "$@"
+  elif [ "$(id -u)" = 0 ]; then setpriv --reuid=29999 --regid=29999 --clear-groups "$@"
+  else "$@"
+  fi
+}
+
+# field NAME PID: a line of /proc/PID/status, without its name. Nothing, if there is no such process.
+field() { sed -n "s/^$1:[[:space:]]*//p" "/proc/$2/status" 2>/dev/null; }

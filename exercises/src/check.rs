@@ -136,6 +136,7 @@ fn run(answer: &Answer, test: &Test) -> Result<(Outcome, usize)> {
         .args([exercise.dir.join("../../kit.sh"), exercise.dir.join("check.sh"), PathBuf::from(&test.name)])
         .env("VERDICT", &verdict)
         .env("ANSWER", &answer.files)
+        .env("STUDENT", student::prefix())
         .env("LC_ALL", "C")
         .current_dir(scratch.work()?)
         .stdin(Stdio::null())
@@ -143,7 +144,7 @@ fn run(answer: &Answer, test: &Test) -> Result<(Outcome, usize)> {
         .stderr(File::options().append(true).open(&output)?)
         .process_group(0);
     if let Some(program) = &answer.program {
-        command.env("PROGRAM", student::program(program, &scratch.path)?);
+        command.env("PROGRAM", student::program(program, &scratch.path)?).env("PROGRAM_FILE", program);
     }
     let child = command.spawn().map_err(|error| cured(error, "running bash", "install bash"))?;
     let shell = Process::open(Pid::from_raw(child.id().cast_signed()))?.context("the shell is our child")?;

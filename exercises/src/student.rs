@@ -31,6 +31,11 @@ fn before() -> Option<Vec<String>> {
     Some(words.iter().map(|word| (*word).to_owned()).chain(rest.iter().map(|word| (*word).to_owned())).collect())
 }
 
+/// The same for a shell: what a test puts before a command that the student's user shall run.
+pub fn prefix() -> String {
+    before().unwrap_or_default().join(" ")
+}
+
 /// A command run as the student.
 pub fn command(program: &str) -> Command {
     let Some(words) = before() else { return Command::new(program) };

@@ -24,7 +24,8 @@ fn catalogue(world: &World) -> PathBuf {
     let usual = "minutes = 1\nstars = 1\nhints = ['a', 'b', 'c']\n";
     let tests = "[[test]]\nname = 'seven'\ntitle = 'it ends with 7'\npoints = 3\nseconds = 5\n\
                  [[test]]\nname = 'moon'\ntitle = 'there is a moon'\npoints = 4\n";
-    let check = "seven() { same 'the exit status' 7 \"$(status \"$PROGRAM\")\"; }\n\
+    let check = "seven() { [ \"$(as_student id -u)\" -ge 30000 ] || wrong 'as_student is the checker'\n\
+                 same 'the exit status' 7 \"$(status \"$PROGRAM\")\"; }\n\
                  moon() { unfit 'there is no moon' 'wait for the night'; }\n";
     for (name, text) in [
         ("seven/exercise.toml", format!("title = 'Seven'\nkind = 'fill'\n{usual}{tests}").as_str()),
