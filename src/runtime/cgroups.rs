@@ -20,10 +20,11 @@ use nix::unistd::Pid;
 use oci_spec::runtime::{LinuxResources, Spec};
 use serde::{Deserialize, Serialize};
 
-use super::plan::resources;
+use super::plan::{properties, resources};
 use crate::linux::cgroup::devices::Rule;
 use crate::linux::cgroup::systemd::{Instance, Scope, Systemd};
 use crate::linux::cgroup::{Cgroup, Hierarchy, Limit, Resources, Stats};
+use crate::linux::dbus::Variant;
 use crate::linux::process::{Process, Signal};
 use crate::trace::{self, Topic};
 
@@ -87,6 +88,7 @@ pub struct Asked {
     description: String,
     resources: Resources,
     devices: Vec<Rule>,
+    properties: Vec<(String, Variant)>,
 }
 
 /// Root, and not only of a user namespace.
@@ -115,7 +117,8 @@ pub fn prepare(id: &str, spec: &Spec, manager: Manager, scarcity: Scarcity) -> R
         let (slice, unit) = unit(&wanted.to_string_lossy(), id, instance)?;
         let systemd = Systemd::connect(instance)?;
         let description = format!("container {id}");
-        let asked = Asked { systemd, hierarchy, unit, slice, description, resources: limits, devices };
+        let properties = spec.annotations().as_ref().map(properties::of).transpose()?.unwrap_or_default();
+        let asked = Asked { systemd, hierarchy, unit, slice, description, resources: limits, devices, properties };
         return Ok(Some(Prepared::Asked(Box::new(asked))));
     }
 
@@ -216,9 +219,10 @@ impl Prepared {
         match self {
             Self::Made(place) => Ok(place),
             Self::Asked(asked) => {
-                let Asked { mut systemd, hierarchy, unit, slice, description, resources, devices } = *asked;
-                let (unit_name, resources) = (unit.as_str(), &resources);
-                let scope = Scope { unit: unit_name, slice: &slice, description: &description, pid, resources };
+                let Asked { mut systemd, hierarchy, unit, slice, description, resources, devices, properties } = *asked;
+                let (unit_name, resources, properties) = (unit.as_str(), &resources, &properties);
+                let scope =
+                    Scope { unit: unit_name, slice: &slice, description: &description, pid, resources, properties };
                 let group = systemd.start(&hierarchy, &scope)?;
                 if let Err(error) = set(&group, resources, &devices) {
                     // Killed first: a first process of a pid namespace does not hear systemd's SIGTERM.

@@ -87,8 +87,12 @@ pub fn run(store: &Store, request: &Request, detach: bool, keep: bool) -> Result
     if let Some(Message::Failed(status, text)) = born.handshake.hear()? {
         return Err(Failure { status, text }.into());
     }
-    if bundle.spec.hooks().as_ref().is_some_and(|hooks| hooks.poststart().is_some()) {
-        lifecycle::run_hooks(store, &born.state, lifecycle::Moment::Poststart)?;
+    if bundle.spec.hooks().as_ref().is_some_and(|hooks| hooks.poststart().is_some())
+        && let Err(error) = lifecycle::poststart(store, &born.state)
+    {
+        born.undo.keep();
+        lifecycle::delete(store, &request.id, lifecycle::Force::Yes)?;
+        return Err(error);
     }
     let Some(wait) = wait else {
         born.undo.keep();
@@ -185,6 +189,7 @@ fn birth(store: &Store, request: &Request, bundle: &Bundle, console: Option<Owne
         console,
         gate,
         hooks: spec.hooks().clone().filter(has_any).map(Box::new),
+        hook_streams: hooks::Streams::of(&state.annotations)?,
         state: state.for_hooks("creating"),
         placed_later: prepared.as_ref().is_some_and(Prepared::comes_later),
         joined_already: plan.namespaces.need_middle(),
@@ -204,18 +209,12 @@ fn birth(store: &Store, request: &Request, bundle: &Bundle, console: Option<Owne
     if is_awaited {
         handshake.say(&Message::Placed)?;
     }
-    loop {
-        match handshake.expect()? {
-            Message::HooksWanted => {
-                state.pid = process.pid().as_raw();
-                run_runtime_hooks(spec, &state)?;
-                handshake.say(&Message::HooksRan(state.pid))?;
-            }
-            Message::Ready => break,
-            other => bail!("expected the container to be ready, heard {other:?}"),
-        }
-    }
     state.pid = process.pid().as_raw();
+    if let Err(error) = until_ready(&handshake, spec, &state) {
+        // What its hooks have made, others may have to take away.
+        lifecycle::poststop(spec, &state);
+        return Err(error);
+    }
     state.start_time = start_time(process.pid())?.context("the container's first process died before it was ready")?;
     store.save(&state)?;
     if let Some(path) = &request.pid_file {
@@ -226,6 +225,20 @@ fn birth(store: &Store, request: &Request, bundle: &Bundle, console: Option<Owne
     }
     let process = Process::from_parts(process.pid(), process.as_fd().try_clone_to_owned()?);
     Ok(Born { process, handshake, state, undo })
+}
+
+/// Runs the hooks that belong outside when they are wanted, and hears that the container is ready.
+fn until_ready(handshake: &Handshake, spec: &Spec, state: &State) -> Result<()> {
+    loop {
+        match handshake.expect()? {
+            Message::HooksWanted => {
+                run_runtime_hooks(spec, state)?;
+                handshake.say(&Message::HooksRan(state.pid))?;
+            }
+            Message::Ready => return Ok(()),
+            other => bail!("expected the container to be ready, heard {other:?}"),
+        }
+    }
 }
 
 /// The fifo that `start` writes into, and the file in which it finds why a program could not be run. Both are opened
@@ -329,8 +342,9 @@ fn has_any(hooks: &oci_spec::runtime::Hooks) -> bool {
 fn run_runtime_hooks(spec: &Spec, state: &State) -> Result<()> {
     let Some(wanted) = spec.hooks() else { return Ok(()) };
     let json = state.for_hooks("creating").to_string();
-    hooks::run("prestart", wanted.prestart().as_ref(), &json, &state.bundle)?;
-    hooks::run("createRuntime", wanted.create_runtime().as_ref(), &json, &state.bundle)
+    let streams = hooks::Streams::of(&state.annotations)?;
+    hooks::run("prestart", wanted.prestart().as_ref(), &json, &state.bundle, &streams)?;
+    hooks::run("createRuntime", wanted.create_runtime().as_ref(), &json, &state.bundle, &streams)
 }
 
 /// What was made so far, taken back when it is dropped.

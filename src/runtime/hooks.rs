@@ -1,30 +1,68 @@
 //! Hooks: programs of the host that a bundle wants run at certain moments, with the container's state on their input.
 
-use std::fs::File;
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::hash::BuildHasher;
 use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::poll::PollTimeout;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::Pid;
 use oci_spec::runtime::Hook;
 
+use crate::hint;
 use crate::linux::process::{Process, Signal};
 use crate::sys;
 use crate::trace::{self, Topic};
 
-/// Runs hooks one after another; the first that fails ends it. `state` is the JSON that OCI prescribes.
-pub fn run(moment: &str, hooks: Option<&Vec<Hook>>, state: &str, directory: &Path) -> Result<()> {
-    for hook in hooks.into_iter().flatten() {
-        one(hook, state, directory).with_context(|| format!("{moment} hook {}", hook.path().display()))?;
-    }
-    Ok(())
+/// Where hooks' words go, if the bundle says so in crun's annotations. Opened outside the container, also for hooks that
+/// run inside.
+#[derive(Debug, Default)]
+pub struct Streams {
+    output: Option<File>,
+    error: Option<File>,
 }
 
-fn one(hook: &Hook, state: &str, directory: &Path) -> Result<()> {
+impl Streams {
+    /// Opens them.
+    pub fn of<S: BuildHasher>(annotations: &HashMap<String, String, S>) -> Result<Self> {
+        let open = |name: &str| {
+            let path = annotations.get(name).filter(|path| !path.is_empty());
+            let open = |path: &String| {
+                let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+                file.with_context(|| format!("the annotation {name}: {path}"))
+            };
+            path.map(open).transpose()
+        };
+        Ok(Self { output: open("run.oci.hooks.stdout")?, error: open("run.oci.hooks.stderr")? })
+    }
+}
+
+/// Runs hooks one after another; the first that fails ends it. `state` is the JSON that OCI prescribes.
+pub fn run(moment: &str, hooks: Option<&Vec<Hook>>, state: &str, directory: &Path, streams: &Streams) -> Result<()> {
+    hooks.into_iter().flatten().try_for_each(|hook| one(moment, hook, state, directory, streams))
+}
+
+/// Runs all of them: one that fails is told of, and does not keep the others from their work.
+pub fn run_all(moment: &str, hooks: Option<&Vec<Hook>>, state: &str, directory: &Path, streams: &Streams) {
+    for hook in hooks.into_iter().flatten() {
+        if let Err(error) = one(moment, hook, state, directory, streams) {
+            eprintln!("podling-runtime: warning: {}", hint::line(&error));
+        }
+    }
+}
+
+fn one(moment: &str, hook: &Hook, state: &str, directory: &Path, streams: &Streams) -> Result<()> {
+    attempt(hook, state, directory, streams).with_context(|| format!("{moment} hook {}", hook.path().display()))
+}
+
+fn attempt(hook: &Hook, state: &str, directory: &Path, streams: &Streams) -> Result<()> {
+    ensure!(hook.path().is_absolute(), "its path is not absolute");
     let words = hook.args().clone().unwrap_or_default();
     let mut command = Command::new(hook.path());
     // The first argument is the program's own name, as for execve.
@@ -38,7 +76,9 @@ fn one(hook: &Hook, state: &str, directory: &Path) -> Result<()> {
     }
     // A file in memory takes all that it says, where a pipe that nobody reads yet would stop it.
     let mut complaints = File::from(memfd_create("complaints", MFdFlags::MFD_CLOEXEC).context("memfd_create")?);
-    command.current_dir(directory).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(complaints.try_clone()?);
+    let output = streams.output.as_ref().map(File::try_clone).transpose()?.map_or_else(Stdio::null, Stdio::from);
+    let error = streams.error.as_ref().unwrap_or(&complaints).try_clone()?;
+    command.current_dir(directory).stdin(Stdio::piped()).stdout(output).stderr(error);
     // `run` holds back signals for the container by now.
     sys::unblock_signals_of(&mut command);
     let mut child = trace::ask(Topic::Process, "hook", format_args!("{}", hook.path().display()), || command.spawn())?;

@@ -49,6 +49,8 @@ pub struct Belongings {
     pub gate: Gate,
     /// The bundle's hooks and how the container is called, for those that run inside.
     pub hooks: Option<Box<oci_spec::runtime::Hooks>>,
+    /// Where those say what.
+    pub hook_streams: hooks::Streams,
     /// The state for hooks, as JSON without the pid.
     pub state: serde_json::Value,
     /// The parent will put us into our cgroup; wait for it.
@@ -226,7 +228,7 @@ fn run_hooks(have: &Belongings, moment: &str) -> Result<()> {
     let mut state = have.state.clone();
     state["pid"] = HOST_PID.load(std::sync::atomic::Ordering::Relaxed).into();
     state["status"] = (if moment == "createContainer" { "creating" } else { "created" }).into();
-    hooks::run(moment, wanted.as_ref(), &state.to_string(), Path::new("/"))
+    hooks::run(moment, wanted.as_ref(), &state.to_string(), Path::new("/"), &have.hook_streams)
 }
 
 /// Our pid as the host counts, which we cannot see from here.

@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use oci_spec::runtime::Spec;
 
 use super::cgroups;
 use super::state::{State, Status, Store, owner};
@@ -46,38 +47,29 @@ pub fn start(store: &Store, id: &str) -> Result<()> {
         return Err(Failure { status: status.parse().unwrap_or(1), text: text.into() }.into());
     }
     let _ = fs::remove_file(&failure);
-    run_hooks(store, &state, Moment::Poststart)
-}
-
-/// The moments of hooks that run when a container exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
-    /// Its program runs.
-    Poststart,
-    /// It is gone.
-    Poststop,
-}
-
-impl Moment {
-    /// OCI's name for its hooks.
-    fn name(self) -> &'static str {
-        match self {
-            Moment::Poststart => "poststart",
-            Moment::Poststop => "poststop",
-        }
+    let hooks = poststart(store, &state);
+    if hooks.is_err() {
+        // A container that is not what was asked for does not go on (OCI's lifecycle, step 9). It may have ended meanwhile.
+        let _ = process.signal(Signal::KILL);
     }
+    hooks
 }
 
-/// Runs the hooks of a moment.
-pub fn run_hooks(store: &Store, state: &State, moment: Moment) -> Result<()> {
+/// Runs the hooks of the moment when the program runs.
+pub fn poststart(store: &Store, state: &State) -> Result<()> {
     // Hardly a bundle has hooks: a look for the word spares most containers the parsing of their whole configuration.
-    let Some(spec) = store.spec_if_it_says(&state.id, moment.name())? else { return Ok(()) };
-    let Some(wanted) = spec.hooks() else { return Ok(()) };
-    let (name, wanted, status) = match moment {
-        Moment::Poststart => (moment.name(), wanted.poststart(), "running"),
-        Moment::Poststop => (moment.name(), wanted.poststop(), "stopped"),
-    };
-    hooks::run(name, wanted.as_ref(), &state.for_hooks(status).to_string(), &state.bundle)
+    let Some(spec) = store.spec_if_it_says(&state.id, "poststart")? else { return Ok(()) };
+    let Some(hooks) = spec.hooks() else { return Ok(()) };
+    let (json, streams) = (state.for_hooks("running").to_string(), hooks::Streams::of(&state.annotations)?);
+    hooks::run("poststart", hooks.poststart().as_ref(), &json, &state.bundle, &streams)
+}
+
+/// Runs the hooks of the moment when a container is gone. Nothing that goes wrong there brings it back: it is told of.
+pub fn poststop(spec: &Spec, state: &State) {
+    let Some(hooks) = spec.hooks() else { return };
+    let json = state.for_hooks("stopped").to_string();
+    let streams = hooks::Streams::of(&state.annotations).unwrap_or_default();
+    hooks::run_all("poststop", hooks.poststop().as_ref(), &json, &state.bundle, &streams);
 }
 
 /// `state`: the JSON that OCI prescribes.
@@ -166,14 +158,16 @@ pub fn delete(store: &Store, id: &str, force: Force) -> Result<()> {
         }
         process.await_end(PollTimeout::NONE)?;
     }
-    // Hooks that fail do not keep a container from being gone; what went wrong is told at the end.
-    let hooks = run_hooks(store, &state, Moment::Poststop);
+    let spec = store.spec_if_it_says(id, "poststop").ok().flatten();
     let cgroup = state.cgroup.as_ref().map_or(Ok(()), |place| {
         place.kill(Signal::KILL)?;
         place.remove()
     });
     store.forget(id)?;
-    hooks.and(cgroup)
+    if let Some(spec) = spec {
+        poststop(&spec, &state);
+    }
+    cgroup
 }
 
 /// `list`.

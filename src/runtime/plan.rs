@@ -26,6 +26,7 @@ pub mod labels;
 pub mod mounts;
 pub mod namespaces;
 pub mod process;
+pub mod properties;
 pub mod resources;
 pub mod scheduling;
 pub mod seccomp;
@@ -118,6 +119,7 @@ pub fn parse<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
 
 /// Reads a bundle's plan.
 pub fn plan(id: &str, bundle: &Path, spec: &Spec, choices: &Choices) -> Result<InitPlan> {
+    refuse_unknown(spec)?;
     let linux = spec.linux().as_ref().context("config.json has no linux section")?;
     let process = spec.process().as_ref().context("config.json has no process")?;
 
@@ -187,7 +189,6 @@ pub fn plan(id: &str, bundle: &Path, spec: &Spec, choices: &Choices) -> Result<I
         pivot: choices.pivot,
         namespaces,
     };
-    refuse_unknown(spec)?;
     Ok(plan)
 }
 
@@ -207,11 +208,24 @@ fn wants_init(spec: &Spec, namespaces: &Namespaces) -> Result<bool> {
 }
 
 /// What OCI allows and we do not do is refused, never silently ignored.
+#[allow(deprecated)] // The library says of two fields that they never were; a bundle that has them means others.
 fn refuse_unknown(spec: &Spec) -> Result<()> {
-    let Some(linux) = spec.linux() else { return Ok(()) };
+    let (linux, process) = (spec.linux().as_ref(), spec.process().as_ref());
     let asked = [
-        ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
+        ("linux.intelRdt", linux.is_some_and(|linux| linux.intel_rdt().is_some())),
+        (
+            "linux.netDevices",
+            linux.is_some_and(|linux| linux.net_devices().as_ref().is_some_and(|all| !all.is_empty())),
+        ),
+        ("uidMappings", spec.uid_mappings().is_some()),
+        ("gidMappings", spec.gid_mappings().is_some()),
+        // Of other systems than Linux.
+        ("process.commandLine", process.is_some_and(|process| process.command_line().is_some())),
+        ("process.user.username", process.is_some_and(|process| process.user().username().is_some())),
+        ("solaris", spec.solaris().is_some()),
+        ("vm", spec.vm().is_some()),
+        ("windows", spec.windows().is_some()),
+        ("zos", spec.zos().is_some()),
     ];
     for (name, is_asked) in asked {
         if is_asked {

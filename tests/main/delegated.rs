@@ -1,6 +1,8 @@
 //! What needs a systemd and cgroup controllers that were delegated to whoever acts. Few machines give both, so `./test vm`
 //! runs this module in a virtual machine, once for each way in which systemd starts a user's programs.
 
+mod bundles;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -203,11 +203,14 @@ fn main() -> ExitCode {
             }
         }
         // Uses memory, a mebibyte at a time, saying so.
-        ["eat", mebibytes] => {
+        ["eat", mebibytes, rest @ ..] => {
             let mut eaten = Vec::new();
             for n in 1..=mebibytes.parse().unwrap_or(0) {
                 eaten.push(vec![n as u8; 1 << 20]);
                 println!("{n}");
+            }
+            while rest == ["and-stay"] {
+                thread::park();
             }
         }
         // ---------------------------------------------------------------------------- network

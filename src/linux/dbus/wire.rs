@@ -14,6 +14,8 @@ pub enum Variant {
     Bool(bool),
     /// `t`
     Number(u64),
+    /// `as`
+    Texts(Vec<String>),
     /// `au`
     Numbers(Vec<u32>),
     /// `ay`
@@ -26,6 +28,7 @@ impl Variant {
             Self::Text(_) => "s",
             Self::Bool(_) => "b",
             Self::Number(_) => "t",
+            Self::Texts(_) => "as",
             Self::Numbers(_) => "au",
             Self::Bytes(_) => "ay",
         }
@@ -188,6 +191,11 @@ fn put_variant(bytes: &mut Vec<u8>, value: &Variant) {
             pad(bytes, 8);
             bytes.extend(number.to_le_bytes());
         }
+        Variant::Texts(texts) => put_array(bytes, 4, |bytes| {
+            for text in texts {
+                put_text(bytes, text);
+            }
+        }),
         Variant::Numbers(numbers) => put_numbers(bytes, numbers),
         Variant::Bytes(all) => put_array(bytes, 1, |bytes| bytes.extend(all)),
     }

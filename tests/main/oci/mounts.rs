@@ -61,6 +61,27 @@ as_root!(a_mount_shows_its_files_with_other_owners, |world| {
     assert_eq!((made.uid(), made.gid()), (0, 0));
 });
 
+as_root!(attributes_reach_the_mounts_below, |world| {
+    if second_opinion::is("crun") {
+        return; // 1.8 refuses the older words beside the newer
+    }
+    let source = world.directory("above");
+    world.directory("above/below");
+    let nix = nix::mount::MsFlags::MS_BIND;
+    nix::mount::mount(Some(&source), &source.join("below"), None::<&str>, nix, None::<&str>).expect("root may");
+    let output = run(world, &["mounts"], |config| {
+        let options = ["rbind", "rro", "rnosuid", "noexec"];
+        add(config, json!({"destination": "/above", "type": "bind", "source": source, "options": options}));
+    });
+    nix::mount::umount(&source.join("below")).expect("ours");
+    let of = |place: &str| {
+        let line = output.ok().lines().find(|line| line.starts_with(&format!("{place} "))).expect("mounted").to_owned();
+        ["ro", "nosuid", "noexec"].map(|word| line.split([' ', ',']).any(|it| it == word))
+    };
+    assert_eq!(of("/above"), [true; 3]);
+    assert_eq!(of("/above/below"), [true, true, false], "noexec is for the one mount");
+});
+
 /// Our own words.
 mod only_ours {
     use super::*;

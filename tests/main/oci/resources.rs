@@ -3,6 +3,23 @@
 use serde_json::json;
 
 use crate::runtime::run;
+use crate::second_opinion;
+use crate::world::Who;
+
+both!(a_file_of_the_group_may_be_named_itself, |world| {
+    if second_opinion::other_runtime().is_some() {
+        return; // the others know the names of the controllers' files alone
+    }
+    let output = run(world, &["cat", "/sys/fs/cgroup/cgroup.max.depth"], |config| {
+        config["linux"]["resources"] = json!({ "unified": { "cgroup.max.depth": "3" } });
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("there are namespaces");
+        if !namespaces.iter().any(|it| it["type"] == "cgroup") {
+            namespaces.push(json!({ "type": "cgroup" }));
+        }
+    });
+    // A user to whom no group was given can limit nothing, and is told.
+    assert!(output.stdout == "3\n" || (world.who == Who::User && output.status == 1), "{output}");
+});
 
 /// The others want the controller though nothing is limited, and runc takes version 1's words and forgets them.
 mod only_ours {

@@ -48,6 +48,8 @@ pub struct Scope<'a> {
     pub pid: Pid,
     /// Its limits.
     pub resources: &'a Resources,
+    /// Whatever else is to be said of the unit, in systemd's words.
+    pub properties: &'a [(String, Variant)],
 }
 
 impl Systemd {
@@ -102,6 +104,9 @@ impl Systemd {
             ("CollectMode", Variant::Text("inactive-or-failed".into())),
         ];
         properties.extend(self::properties(scope.resources));
+        // What somebody says himself takes the place of what we would say.
+        properties.retain(|(name, _)| scope.properties.iter().all(|(other, _)| name != other));
+        properties.extend(scope.properties.iter().map(|(name, value)| (name.as_str(), value.clone())));
         let told = properties.iter().map(|(name, value)| format!("{name}={value:?}")).collect::<Vec<_>>().join(" ");
         let call = || {
             let body = Body::default().text(scope.unit).text("replace").properties(&properties).nothing("(sa(sv))");
