@@ -29,7 +29,8 @@ use crate::Start;
 use crate::chapter08_attach::pass_on;
 
 // ANCHOR: monitor
-/// The monitor's life, in order. `told` is where whoever started it listens: silence means that all went well.
+/// The monitor's life, in order. The lock on `place` is inherited, and held until the end, however that is. `told` is where
+/// whoever started it listens: silence means that all went well.
 pub fn monitor(place: &Path, start: &Start, program: &[CString], told: &mut Option<PipeWriter>) -> Result<u8> {
     trace::ask(Topic::Monitor, "prctl", format_args!("PR_SET_CHILD_SUBREAPER"), || set_child_subreaper(true))?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
