@@ -76,6 +76,18 @@ pub enum Task {
         /// The OCI process to run, as a JSON file.
         process: PathBuf,
     },
+    /// `runtime restore --detach`: the container of a checkpoint, which runs at once.
+    Restore {
+        /// The checkpoint's directory.
+        image: PathBuf,
+    },
+}
+
+impl Task {
+    /// Whether it is a process in a container that runs already.
+    pub fn is_exec(&self) -> bool {
+        matches!(self, Self::Exec { .. })
+    }
 }
 
 /// What a container's standard input is.

@@ -21,6 +21,9 @@
 //! **A module names only modules in lower rows.** Engine, monitor and runtime meet only where processes meet: a file you
 //! can `cat`, a descriptor you can see in /proc, an exit status. `tests/main/layering.rs` reads every `use` and holds us to it.
 //!
+//! At its edge each program speaks its counterpart's language: podling-runtime takes runc's and crun's command line, and
+//! podling-monitor, called as conmon, conmon's (`monitor::conmon`).
+//!
 //! Nouns follow rows: rows 1 and 2 speak of descriptors, paths, pids, flags; only row 3 knows what a container is. So a
 //! chapter of the book can use a mechanism with no engine in sight.
 //!
@@ -32,7 +35,7 @@
 //! # Invariants
 //!
 //! * podling-runtime and podling-monitor never have a second thread. Only podling-runtime clones; podling copies itself
-//!   once (`linux::userns`), before it has a second thread.
+//!   once (`linux::userns`), before it has a second thread, and podling-monitor once, if it was called as conmon.
 //! * A container's status is derived from files and a live pid, never stored.
 //! * A pid is believed only with its start time, and then held as a pidfd.
 //! * No path inside a container's root is resolved twice, and none outside `openat2(RESOLVE_IN_ROOT)`.

@@ -1,4 +1,4 @@
 //! The program `podling-monitor`.
 fn main() -> std::process::ExitCode {
-    podling::monitor::main(std::env::args_os().skip(1))
+    podling::monitor::main(std::env::args_os())
 }

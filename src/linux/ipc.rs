@@ -9,7 +9,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -42,20 +42,31 @@ fn short(path: &Path) -> nix::Result<(PathBuf, Option<OwnedFd>)> {
 /// replaced.
 pub fn listen(path: &Path, kind: SockType) -> nix::Result<UnixListener> {
     trace::ask(Topic::Monitor, "listen", format_args!("{kind:?} {}", path.display()), || {
-        let (address, _directory) = short(path)?;
-        let socket = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
-        match nix::unistd::unlink(path) {
-            Ok(()) | Err(Errno::ENOENT) => {}
-            Err(error) => return Err(error),
-        }
-        // bind makes the file; narrowing its mode afterwards would leave a moment in which others could connect.
-        let before = umask(Mode::S_IRWXG | Mode::S_IRWXO);
-        let bound = bind(socket.as_raw_fd(), &UnixAddr::new(&address)?);
-        umask(before);
-        bound?;
+        let socket = bound(path, kind)?;
         listen_on(&socket, Backlog::new(128)?)?;
         Ok(UnixListener::from(socket))
     })
+}
+
+/// A datagram socket at `path`, in place of what was there, that only its owner can send to.
+pub fn receive_at(path: &Path) -> nix::Result<UnixDatagram> {
+    trace::ask(Topic::Monitor, "bind", format_args!("Datagram {}", path.display()), || {
+        bound(path, SockType::Datagram).map(UnixDatagram::from)
+    })
+}
+
+fn bound(path: &Path, kind: SockType) -> nix::Result<OwnedFd> {
+    let (address, _directory) = short(path)?;
+    let socket = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+    match nix::unistd::unlink(path) {
+        Ok(()) | Err(Errno::ENOENT) => {}
+        Err(error) => return Err(error),
+    }
+    // bind makes the file; narrowing its mode afterwards would leave a moment in which others could connect.
+    let before = umask(Mode::S_IRWXG | Mode::S_IRWXO);
+    let bound = bind(socket.as_raw_fd(), &UnixAddr::new(&address)?);
+    umask(before);
+    bound.map(|()| socket)
 }
 
 /// Connects to the socket of kind `kind` at `path`.

@@ -81,6 +81,15 @@ pub fn start_time(pid: Pid) -> Result<Option<u64>> {
     Ok(Stat::of(pid)?.map(|stat| stat.start_time))
 }
 
+/// Goes on in a copy of this process, as a daemon does that lets its caller go. `None`: this is the copy; else this is the
+/// original, and holds it.
+pub fn go_on_in_a_copy() -> nix::Result<Option<Process>> {
+    Ok(match sys::clone3(0, None)? {
+        Side::Parent(pid, fd) => Some(Process { pid, fd }),
+        Side::Child => None,
+    })
+}
+
 /// A process, held.
 #[derive(Debug)]
 pub struct Process {

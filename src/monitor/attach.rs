@@ -15,7 +15,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -31,9 +31,9 @@ const QUEUE_MAX: usize = 64 * 1024;
 /// How long a client may hold the container back without reading anything.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The socket and who is connected to it.
+/// The socket, if there is one, and who is connected to it.
 pub struct Clients {
-    path: PathBuf,
+    path: Option<PathBuf>,
     listener: Option<UnixListener>,
     connected: Vec<Client>,
     /// Whose foreground this container is.
@@ -67,9 +67,10 @@ pub enum Typed {
 
 impl Clients {
     /// Opens the socket; `caller` is the process whose foreground the container is, if it is one's.
-    pub fn listen(path: &Path, caller: Option<Pid>) -> Result<Self> {
-        let listener = ipc::listen(path, SockType::SeqPacket).context("opening the attach socket")?;
-        Ok(Self { path: path.to_owned(), listener: Some(listener), connected: Vec::new(), caller })
+    pub fn listen(path: Option<PathBuf>, caller: Option<Pid>) -> Result<Self> {
+        let listen = |path: &PathBuf| ipc::listen(path, SockType::SeqPacket).context("opening the attach socket");
+        let listener = path.as_ref().map(listen).transpose()?;
+        Ok(Self { path, listener, connected: Vec::new(), caller })
     }
 
     /// To wait on for another client.
@@ -163,17 +164,15 @@ impl Clients {
         }
     }
 
-    /// Client `index` closed its connection altogether. Returns what it had still typed, and whether its going ends the
-    /// container's input: for a pipe it does, as the death of a pipe's writer does, if that client had been writing; from
-    /// a terminal its user only walked away.
-    pub fn hang_up(&mut self, index: usize, terminal: bool) -> (Vec<u8>, bool) {
+    /// Client `index` closed its connection altogether. Returns what it had still typed, and whether it ever typed.
+    pub fn hang_up(&mut self, index: usize) -> (Vec<u8>, bool) {
         let mut last = Vec::new();
         while let Typed::Input(input) = self.read(index) {
             last.extend_from_slice(&input);
         }
         let Some(client) = self.connected.get_mut(index) else { return (last, false) };
         client.gone = true;
-        (last, client.typed && !terminal)
+        (last, client.typed)
     }
 
     /// Drops the clients that went. Indices change, so this comes after a round of events.
@@ -183,7 +182,9 @@ impl Clients {
 
     /// Closes the door. The name goes first, so that nobody can connect unheard; whoever already waits is let in.
     pub fn close(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if let Some(path) = &self.path {
+            let _ = fs::remove_file(path);
+        }
         self.accept();
         self.listener = None;
     }
@@ -197,6 +198,11 @@ impl Clients {
             client.send(&last);
         }
         self.forget_gone();
+    }
+
+    /// Lets go of those for whom nothing waits: they see the end. What they have not read yet stays readable for them.
+    pub fn dismiss(&mut self) {
+        self.connected.retain(|client| !client.queue.is_empty());
     }
 
     /// Whether something still waits for a client; with `foreground`, for the foreground's.

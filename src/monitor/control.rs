@@ -1,16 +1,17 @@
 //! Orders through a fifo, one a line, as conmon takes them: `1 ROWS COLUMNS` resizes the terminal, `2 0 0` goes on in a
-//! new log file. What cannot be understood is ignored: anybody with the file's permission can write to it.
+//! new log file. What cannot be understood is ignored: anybody with the file's permission can write to it. conmon has a
+//! second fifo, for sizes only.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
+use super::manner::Fifo;
 use crate::trace::{self, Topic};
 
 /// An order.
@@ -22,9 +23,9 @@ pub enum Order {
     ReopenLog,
 }
 
-/// The fifo.
+/// A fifo.
 pub struct Control {
-    path: PathBuf,
+    told: Fifo,
     pub(super) fifo: File,
     /// An order that has not ended yet.
     begun: Vec<u8>,
@@ -35,16 +36,16 @@ const LINE_MAX: usize = 64;
 
 impl Control {
     /// Makes and opens it. Opened for writing too: then it never reports that its last writer went.
-    pub fn open(path: &Path) -> Result<Self> {
-        trace::ask(Topic::Monitor, "mkfifo", format_args!("{}", path.display()), || {
-            match mkfifo(path, Mode::from_bits_truncate(0o600)) {
+    pub fn open(told: Fifo) -> Result<Self> {
+        trace::ask(Topic::Monitor, "mkfifo", format_args!("{}", told.path.display()), || {
+            match mkfifo(&told.path, Mode::from_bits_truncate(0o600)) {
                 Ok(()) | Err(Errno::EEXIST) => Ok(()),
                 Err(error) => Err(error),
             }
         })
         .context("making the control fifo")?;
-        let fifo = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path);
-        Ok(Self { path: path.to_owned(), fifo: fifo.context("opening the control fifo")?, begun: Vec::new() })
+        let fifo = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&told.path);
+        Ok(Self { told, fifo: fifo.context("opening the control fifo")?, begun: Vec::new() })
     }
 
     /// The orders that have come.
@@ -54,7 +55,7 @@ impl Control {
         let mut orders = Vec::new();
         for &byte in &buffer[..count] {
             if byte == b'\n' {
-                orders.extend(parse(&self.begun));
+                orders.extend(self.parse());
                 self.begun.clear();
             } else if self.begun.len() <= LINE_MAX {
                 self.begun.push(byte);
@@ -63,19 +64,22 @@ impl Control {
         orders
     }
 
-    /// Removes its name.
+    /// Removes its name, unless it stays.
     pub fn close(&self) {
-        let _ = fs::remove_file(&self.path);
+        if !self.told.stays {
+            let _ = fs::remove_file(&self.told.path);
+        }
     }
-}
 
-fn parse(line: &[u8]) -> Option<Order> {
-    let mut numbers = std::str::from_utf8(line).ok()?.split_ascii_whitespace().map(str::parse::<u16>);
-    let mut next = || numbers.next()?.ok();
-    match (next()?, next()?, next()?) {
-        (1, rows, columns) => Some(Order::Resize(rows, columns)),
-        (2, _, _) => Some(Order::ReopenLog),
-        _ => None,
+    fn parse(&self) -> Option<Order> {
+        let mut numbers = std::str::from_utf8(&self.begun).ok()?.split_ascii_whitespace().map(str::parse::<u16>);
+        let mut next = || numbers.next()?.ok();
+        let kind = if self.told.only_sizes { 1 } else { next()? };
+        match (kind, next()?, next()?) {
+            (1, rows, columns) => Some(Order::Resize(rows, columns)),
+            (2, _, _) => Some(Order::ReopenLog),
+            _ => None,
+        }
     }
 }
 
@@ -88,8 +92,9 @@ mod tests {
     #[test]
     fn orders_are_found_between_nonsense_and_across_reads() {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut control = Control::open(&directory.path().join("control")).expect("a fifo");
-        let mut writer = OpenOptions::new().write(true).open(&control.path).expect("a writer");
+        let path = directory.path().join("control");
+        let mut control = Control::open(Fifo { path, only_sizes: false, stays: false }).expect("a fifo");
+        let mut writer = OpenOptions::new().write(true).open(&control.told.path).expect("a writer");
         let long = "9".repeat(1000);
         writer.write_all(format!("1 24 80\nrubbish\n1 -1 80\n{long}\n2 0 0\n1 50").as_bytes()).expect("room");
         let mut orders = Vec::new();

@@ -16,9 +16,10 @@ use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
 
 use super::log::Stream;
+use super::manner::Manner;
 use super::report;
 use super::stdio::{Arrived, ChildEnds, Streams};
-use crate::handover::{MonitorConfig, StartReport, Task};
+use crate::handover::{MonitorConfig, Task};
 use crate::linux::ipc::{self, SockType};
 use crate::linux::poll::{PollFlags, Wanted};
 use crate::linux::process::{Process, Signal};
@@ -33,8 +34,8 @@ const MESSAGE_MAX: usize = 16 * 1024;
 pub enum Outcome {
     /// The first process, and what was written to standard error until now: a warning, or already the container's.
     Created(Process, Vec<u8>),
-    /// What to tell whoever started us.
-    Failed(StartReport),
+    /// What the runtime wrote to standard error, and its exit status.
+    Refused(Vec<u8>, i32),
 }
 
 /// What the loop below waits for.
@@ -46,9 +47,15 @@ enum Source {
 }
 
 /// Runs `runtime create` or `runtime exec` to its end.
-pub fn run(config: &MonitorConfig, streams: &mut Streams, ends: ChildEnds, signals: &SignalFd) -> Result<Outcome> {
-    let console = if config.terminal { Some(Console::listen(&config.attach_socket)?) } else { None };
-    let mut command = command(config, console.as_ref());
+pub fn run(
+    config: &MonitorConfig,
+    manner: &Manner,
+    streams: &mut Streams,
+    ends: ChildEnds,
+    signals: &SignalFd,
+) -> Result<Outcome> {
+    let console = if config.terminal { Some(Console::listen(&manner.console)?) } else { None };
+    let mut command = command(config, &manner.runtime_words, console.as_ref());
     command.stdin(ends.stdin).stdout(ends.stdout).stderr(ends.stderr);
     // A request to end that we pass on must reach it, whichever runtime it is.
     sys::unblock_signals_of(&mut command);
@@ -60,7 +67,7 @@ pub fn run(config: &MonitorConfig, streams: &mut Streams, ends: ChildEnds, signa
         Process::open(Pid::from_raw(child.id() as i32))?.context("the runtime is our child, and not reaped")?;
 
     // The complaints of `create` are read to the end, lest they fill the pipe; an exec session's own output may wait.
-    let inherited = !config.terminal && config.task != Task::Create;
+    let inherited = !config.terminal && config.task.is_exec();
     let mut said = Vec::new();
     let mut master = None;
     let mut buffer = [0; 4096];
@@ -93,7 +100,7 @@ pub fn run(config: &MonitorConfig, streams: &mut Streams, ends: ChildEnds, signa
     let status = runtime.reap()?.status();
     while (!inherited || status != 0) && gather(streams, &mut buffer, &mut said) {}
     if status != 0 {
-        return Ok(Outcome::Failed(StartReport::Failed { message: message(&said), status }));
+        return Ok(Outcome::Refused(said, status));
     }
     if let Some(console) = &console {
         let late = || console.receive().map(|master| sized(master, config.terminal_size));
@@ -120,13 +127,19 @@ fn sized(master: OwnedFd, size: Option<(u16, u16)>) -> OwnedFd {
 }
 
 /// The OCI command line.
-fn command(config: &MonitorConfig, console: Option<&Console>) -> Command {
+fn command(config: &MonitorConfig, further: &[String], console: Option<&Console>) -> Command {
     let mut command = Command::new(&config.runtime);
     command.env_remove(report::VARIABLE).args(&config.runtime_options);
     match &config.task {
         Task::Create => command.arg("create").arg("--bundle").arg(&config.bundle),
         Task::Exec { process } => command.args(["exec", "--detach", "--process"]).arg(process),
+        Task::Restore { image } => {
+            command.args(["restore", "--detach", "--bundle"]).arg(&config.bundle);
+            // criu writes its own log into the second.
+            command.arg("--image-path").arg(image).arg("--work-path").arg(&config.bundle)
+        }
     };
+    command.args(further);
     if config.preserve_fds > 0 {
         command.arg("--preserve-fds").arg(config.preserve_fds.to_string());
     }
@@ -163,7 +176,7 @@ fn forward(signals: &SignalFd, runtime: &Process) {
 }
 
 /// The runtime's complaint in one line. runc logs in `key="value"` form, where the message is one value.
-fn message(said: &[u8]) -> String {
+pub fn message(said: &[u8]) -> String {
     let said = String::from_utf8_lossy(said);
     let lines: Vec<String> = said
         .lines()
@@ -199,17 +212,16 @@ struct Console {
 }
 
 impl Console {
-    /// Opens it beside the attach socket.
-    fn listen(attach: &Path) -> Result<Self> {
-        let path = attach.with_file_name("console");
-        let directory = fs::File::open(attach.parent().unwrap_or(Path::new("/")))?;
-        let listener = ipc::listen(&path, SockType::Stream).context("opening the console socket")?;
+    fn listen(path: &Path) -> Result<Self> {
+        let directory = fs::File::open(path.parent().unwrap_or(Path::new("/")))?;
+        let listener = ipc::listen(path, SockType::Stream).context("opening the console socket")?;
         let told = if path.as_os_str().as_bytes().len() <= ipc::PATH_MAX {
-            path.clone()
+            path.to_owned()
         } else {
-            PathBuf::from(format!("/proc/{}/fd/{}/console", std::process::id(), directory.as_raw_fd()))
+            let directory = format!("/proc/{}/fd/{}", std::process::id(), directory.as_raw_fd());
+            Path::new(&directory).join(path.file_name().unwrap_or_default())
         };
-        Ok(Self { path, told, listener, _directory: directory })
+        Ok(Self { path: path.to_owned(), told, listener, _directory: directory })
     }
 
     /// The terminal, if the runtime has sent it.

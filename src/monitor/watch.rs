@@ -9,7 +9,9 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use super::attach::{Clients, Typed};
 use super::control::{Control, Order};
 use super::log::{Log, Stream};
+use super::manner::InputEnds;
 use super::memory::MemoryEvents;
+use super::relay::Relay;
 use super::report::Report;
 use super::stdio::{Arrived, Streams};
 use crate::handover::packet;
@@ -30,10 +32,16 @@ pub struct Watch {
     pub streams: Streams,
     /// Who watches.
     pub clients: Clients,
+    /// Which of them ends the container's input.
+    pub input: InputEnds,
     /// Orders.
-    pub control: Control,
+    pub controls: Vec<Control>,
+    /// Word to systemd.
+    pub relay: Option<Relay>,
     /// Where output is kept.
     pub log: Log,
+    /// What was written to standard error while the runtime still had it: a warning, or already the program's own words.
+    pub early: Vec<u8>,
     /// Out of memory?
     pub memory: MemoryEvents,
     /// SIGCHLD, and requests to end.
@@ -55,7 +63,8 @@ enum Source {
     Input,
     Door,
     Client(usize),
-    Control,
+    Control(usize),
+    Relay,
     Memory,
     Report,
 }
@@ -67,6 +76,9 @@ impl Watch {
         loop {
             if self.held && self.clients.has_foreground() {
                 self.held = false;
+            }
+            if !self.held {
+                self.early_words();
             }
             let next = [self.deadline, self.streams.deadline(), self.clients.deadline()].into_iter().flatten().min();
             let mut ended = false;
@@ -90,7 +102,12 @@ impl Watch {
     fn wanted<'fd>(&'fd self, report: &'fd Report) -> Wanted<'fd, Source> {
         let mut wanted = Wanted::default();
         wanted.add(Source::Signal, &self.signals, PollFlags::POLLIN);
-        wanted.add(Source::Control, &self.control.fifo, PollFlags::POLLIN);
+        for (index, control) in self.controls.iter().enumerate() {
+            wanted.add(Source::Control(index), &control.fifo, PollFlags::POLLIN);
+        }
+        if let Some(relay) = &self.relay {
+            wanted.add_borrowed(Source::Relay, relay.descriptor(), PollFlags::POLLIN);
+        }
         if let Some(door) = self.clients.listener() {
             wanted.add_borrowed(Source::Door, door, PollFlags::POLLIN);
         }
@@ -136,8 +153,9 @@ impl Watch {
             Source::Input => self.streams.push(),
             Source::Door => self.clients.accept(),
             Source::Client(index) => self.client(index, events),
-            Source::Control => {
-                for order in self.control.read() {
+            Source::Relay => self.relay.iter().for_each(Relay::pass_on),
+            Source::Control(index) => {
+                for order in self.controls[index].read() {
                     match order {
                         Order::Resize(rows, columns) => self.streams.resize(rows, columns),
                         Order::ReopenLog => self.log.reopen(),
@@ -162,6 +180,14 @@ impl Watch {
         count
     }
 
+    /// Passes on what was said early, now that there is somebody to hear it.
+    fn early_words(&mut self) {
+        for words in std::mem::take(&mut self.early).chunks(packet::OUTPUT_MAX) {
+            self.log.keep(Stream::Stderr, words);
+            self.clients.output(Stream::Stderr, &mut [&[0], words].concat());
+        }
+    }
+
     /// Passes on what is left in the pipes.
     fn drain(&mut self) {
         for stream in [Stream::Stdout, Stream::Stderr] {
@@ -181,16 +207,18 @@ impl Watch {
             self.clients.flush(index);
         }
         if events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) {
-            let (last, end) = self.clients.hang_up(index, self.streams.has_terminal());
+            let (last, typed) = self.clients.hang_up(index);
             self.streams.give(&last);
-            if end {
-                self.streams.end_input();
+            match self.input {
+                InputEnds::Typist if typed && !self.streams.has_terminal() => self.streams.end_input(),
+                InputEnds::Anybody => self.streams.end_input(),
+                InputEnds::Typist | InputEnds::Nobody => {}
             }
         } else if events.contains(PollFlags::POLLIN) {
             match self.clients.read(index) {
                 Typed::Input(input) => self.streams.give(&input),
-                Typed::End => self.streams.end_input(),
-                Typed::Nothing => {}
+                Typed::End if self.input != InputEnds::Nobody => self.streams.end_input(),
+                Typed::End | Typed::Nothing => {}
             }
         }
     }
@@ -223,6 +251,7 @@ impl Watch {
     pub fn linger(&mut self) -> Result<()> {
         let patience = Instant::now() + LINGER;
         loop {
+            self.clients.dismiss();
             let foreground = self.clients.is_behind(true);
             if !foreground && (!self.clients.is_behind(false) || patience <= Instant::now()) {
                 return Ok(());
@@ -233,7 +262,7 @@ impl Watch {
             }
             for (index, events) in wanted.wait(Some(patience).filter(|_| !foreground))? {
                 if events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) {
-                    self.clients.hang_up(index, true);
+                    self.clients.hang_up(index);
                 } else {
                     self.clients.flush(index);
                 }

@@ -37,6 +37,7 @@ mod bundles;
 mod changes;
 mod chapters;
 mod command_line;
+mod conmon;
 mod containers;
 mod copy;
 mod crash;

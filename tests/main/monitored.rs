@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
 use podling::handover::{ExitRecord, LogConfig, LogDriver, MonitorConfig, StartReport, Stdin, Task, packet};
@@ -23,8 +24,8 @@ pub struct Monitored<'w> {
     pub report: StartReport,
 }
 
-/// What the monitor is told, for a shell script in busybox; tests change what they are about.
-pub fn config(world: &World, name: &str, script: &str, terminal: bool) -> MonitorConfig {
+/// A bundle with a shell script in busybox.
+pub fn bundle(world: &World, name: &str, script: &str, terminal: bool) -> PathBuf {
     let bundle = world.directory(name);
     let bin = world.directory(&format!("{name}/rootfs")).join("bin");
     for directory in ["bin", "proc", "dev", "tmp"] {
@@ -46,6 +47,12 @@ pub fn config(world: &World, name: &str, script: &str, terminal: bool) -> Monito
         "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}]},
     });
     fs::write(bundle.join("config.json"), spec.to_string()).expect("our own directory");
+    bundle
+}
+
+/// What the monitor is told, for a shell script in busybox; tests change what they are about.
+pub fn config(world: &World, name: &str, script: &str, terminal: bool) -> MonitorConfig {
+    let bundle = bundle(world, name, script, terminal);
     MonitorConfig {
         id: world.tag() + name,
         name: name.into(),
@@ -70,7 +77,7 @@ pub fn config(world: &World, name: &str, script: &str, terminal: bool) -> Monito
 }
 
 /// The `process` section of a bundle.
-fn process(arguments: &[&str], terminal: bool) -> serde_json::Value {
+pub fn process(arguments: &[&str], terminal: bool) -> serde_json::Value {
     json!({"args": arguments, "cwd": "/", "env": ["PATH=/bin"], "terminal": terminal, "user": {"uid": 0, "gid": 0}})
 }
 

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -12,30 +13,40 @@ use crate::running::{Input, Output, Running, until_gone};
 use crate::setup::setup;
 use crate::world::{Who, World};
 
-/// Podman with podling-runtime, in a store of this world's own.
+/// Podman with podling-runtime, or with podling-monitor as well, in a store of this world's own.
 ///
 /// Podman keeps its locks in a shared memory that all of a user's stores share, and makes it anew where a store is new: several
 /// at once need `lock_type = "file"`.
-struct Podman<'a> {
-    world: &'a World,
+pub struct Podman<'a> {
+    pub world: &'a World,
     /// Below which root's containers get their cgroups.
-    cgroup: String,
+    pub cgroup: String,
 }
 
 impl<'a> Podman<'a> {
-    fn new(world: &'a World) -> Self {
+    /// On our runtime.
+    pub fn new(world: &'a World) -> Self {
+        Self::on(world, &setup().bin("podling-runtime"), None)
+    }
+
+    /// On this runtime, and on this monitor if not on conmon.
+    pub fn on(world: &'a World, runtime: &Path, monitor: Option<&Path>) -> Self {
+        // Root may not everywhere set limits as high as Podman's, nor has every machine a controller that counts processes.
+        let monitor = monitor.map(|path| format!("conmon_path = [\"{}\"]\n", path.display()));
         let conf = format!(
-            "[engine]\nlock_type = \"file\"\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n\
+            "[engine]\nlock_type = \"file\"\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n{2}\
              runtime = \"podling\"\ntmp_dir = \"{0}/run/podman/tmp\"\n[engine.runtimes]\npodling = [\"{1}\"]\n\
+             [containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1000:1000\"]\npids_limit = 0\n\
              [network]\nnetwork_config_dir = \"{0}/run/podman/networks\"\n",
             world.dir.display(),
-            setup().bin("podling-runtime").display()
+            runtime.display(),
+            monitor.unwrap_or_default(),
         );
         world.file("containers.conf", conf);
         Self { world, cgroup: format!("{}-podman", crate::runtime::id(world)) }
     }
 
-    fn command(&self) -> Command {
+    pub fn command(&self) -> Command {
         let dir = &self.world.dir;
         let mut command = self.world.command("podman");
         command.env("CONTAINERS_CONF", dir.join("containers.conf")).arg("--storage-driver=vfs");
@@ -43,24 +54,29 @@ impl<'a> Podman<'a> {
         command
     }
 
-    fn call(&self, arguments: &[&str]) -> Output {
+    pub fn call(&self, arguments: &[&str]) -> Output {
         let mut command = self.command();
         command.args(arguments);
         Running::start(command, Input::Empty).wait()
     }
 
-    /// `podman run FLAGS… witness WORDS…`
-    fn run(&self, flags: &[&str], words: &[&str]) -> Output {
-        // Root may not everywhere set limits as high as Podman's, nor has every machine a controller that counts processes.
-        let common =
-            ["run", "--network=none", "--pids-limit=-1", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000"];
+    /// `run FLAGS… IMAGE WORDS…`, with no network and with root's cgroups below this world's own.
+    pub fn run_words(&self, flags: &[&str], image: &str, words: &[&str]) -> Vec<String> {
         let parent = format!("--cgroup-parent=/{}", self.cgroup);
         let parent: &[&str] = if self.world.who == Who::Root { &[&parent] } else { &[] };
-        self.call(&[&common, parent, flags, &["localhost/witness"], words].concat())
+        let image = format!("localhost/{image}");
+        [&["run", "--network=none"], parent, flags, &[&image], words].concat().into_iter().map(str::to_owned).collect()
+    }
+
+    /// `podman run FLAGS… witness WORDS…`
+    pub fn run(&self, flags: &[&str], words: &[&str]) -> Output {
+        let mut command = self.command();
+        command.args(self.run_words(flags, "witness", words));
+        Running::start(command, Input::Empty).wait()
     }
 
     /// `podling save`, then `podman load`.
-    fn give(&self, image: &str, format: &str) {
+    pub fn give(&self, image: &str, format: &str) {
         let file = self.world.dir.join(format!("ours-{format}.tar")).display().to_string();
         self.world.podling(["save", "-q", "--format", format, "-o", &file, self.world.image(image)]).ok();
         self.call(&["load", "-q", "-i", &file]).ok();
@@ -76,7 +92,13 @@ impl Drop for Podman<'_> {
         }
         let top = PathBuf::from("/sys/fs/cgroup");
         let hierarchies = fs::read_dir(&top).into_iter().flatten().flatten().map(|entry| entry.path());
-        hierarchies.chain([top.clone()]).for_each(|hierarchy| remove_cgroup(&hierarchy.join(&self.cgroup)));
+        for group in hierarchies.chain([top.clone()]).map(|hierarchy| hierarchy.join(&self.cgroup)) {
+            // Podman does not wait until a container's monitor, which lives below, has gone.
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while group.exists() && Instant::now() < deadline {
+                remove_cgroup(&group);
+            }
+        }
     }
 }
 

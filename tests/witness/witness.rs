@@ -5,6 +5,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::process::{Command, ExitCode, exit};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::{env, fs, thread};
@@ -211,6 +212,14 @@ fn main() -> ExitCode {
             }
             while rest == ["and-stay"] {
                 thread::park();
+            }
+        }
+        // Tells whoever listens at $NOTIFY_SOCKET, as a service tells systemd.
+        ["notify", word] => {
+            let socket = env::var("NOTIFY_SOCKET").unwrap_or_default();
+            let sent = UnixDatagram::unbound().and_then(|ours| ours.send_to(word.as_bytes(), &socket));
+            if let Err(error) = sent {
+                return complain(&socket, &error);
             }
         }
         // ---------------------------------------------------------------------------- network

@@ -18,6 +18,9 @@ pub struct LogFile {
     max_size: Option<u64>,
     /// The file's size, with what is gathered.
     size: u64,
+    /// Of all files of this name together: how much there may be, and how much there was.
+    max_total: Option<u64>,
+    total: u64,
     gathered: Vec<u8>,
     /// The last write stopped inside a line (the disk was full): the next must not continue that line.
     torn: bool,
@@ -25,17 +28,20 @@ pub struct LogFile {
 
 impl LogFile {
     /// Opens it; a container that is started again continues its log.
-    pub fn open(config: &LogConfig) -> io::Result<Self> {
+    pub fn open(config: &LogConfig, max_total: Option<u64>) -> io::Result<Self> {
         let file = trace::ask(Topic::Monitor, "open", format_args!("{} O_APPEND", config.path.display()), || {
             append(&config.path)
         })?;
         let size = file.metadata()?.len();
         let (path, max_size) = (config.path.clone(), config.max_size);
-        Ok(Self { path, file, max_size, size, gathered: Vec::new(), torn: false })
+        Ok(Self { path, file, max_size, size, max_total, total: 0, gathered: Vec::new(), torn: false })
     }
 
     /// Adds one line, which `frame` writes.
     pub fn line(&mut self, frame: impl FnOnce(&mut Vec<u8>)) {
+        if self.max_total.is_some_and(|max| self.total >= max) {
+            return;
+        }
         let before = self.gathered.len();
         frame(&mut self.gathered);
         let length = (self.gathered.len() - before) as u64;
@@ -46,6 +52,7 @@ impl LogFile {
             self.gathered = line;
         }
         self.size += length;
+        self.total += length;
         if self.gathered.len() >= GATHER {
             self.flush();
         }
@@ -63,6 +70,11 @@ impl LogFile {
         self.gathered.clear();
         // A burst of short lines must not keep its memory for the container's life.
         self.gathered.shrink_to(4096);
+    }
+
+    /// Waits until the disk has it. An error is no reason to stop: the file was kept as well as it could be.
+    pub fn sync(&self) {
+        let _ = self.file.sync_data();
     }
 
     /// Starts anew under the same name, as conmon does: whoever reads the old file can finish it.
@@ -108,7 +120,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("log");
         let config = LogConfig { driver: LogDriver::K8sFile, path: path.clone(), max_size: Some(30), tag: None };
-        let mut log = LogFile::open(&config).expect("a log");
+        let mut log = LogFile::open(&config, None).expect("a log");
         for number in 0..100 {
             log.line(|out| out.extend_from_slice(format!("line {number:03}\n").as_bytes()));
             if number % 7 == 0 {
@@ -126,7 +138,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("log");
         let config = LogConfig { driver: LogDriver::K8sFile, path: path.clone(), max_size: None, tag: None };
-        let mut log = LogFile::open(&config).expect("a log");
+        let mut log = LogFile::open(&config, None).expect("a log");
         log.line(|out| out.extend_from_slice(b"one\n"));
         fs::rename(&path, directory.path().join("old")).expect("moved");
         log.reopen();

@@ -17,7 +17,7 @@ use nix::sys::socket::{
 };
 
 use super::{Begun, Stream};
-use crate::handover::MonitorConfig;
+use crate::handover::{LogConfig, MonitorConfig};
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 /// conmon's limit for one entry, beyond which a line is passed on in parts.
@@ -35,20 +35,26 @@ pub struct Journal {
 
 impl Journal {
     /// Makes sure that there is a journal.
-    pub fn open(config: &MonitorConfig) -> Result<Self> {
+    pub fn open(config: &MonitorConfig, log: &LogConfig, labels: &[String]) -> Result<Self> {
         if !Path::new(SOCKET).exists() {
             anyhow::bail!("the journal is not running: no {SOCKET}");
         }
         let kind = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Unix, SockType::Datagram, kind, None).context("a socket for the journal")?;
+        let short = config.id.get(..12).unwrap_or(&config.id);
+        // Not every caller of conmon names a container.
+        let name = Some(&config.name).filter(|name| !name.is_empty());
+        let known_as = log.tag.as_ref().or(name).map_or(short, String::as_str);
         let mut fields = Vec::new();
-        field(&mut fields, "CONTAINER_ID_FULL", config.id.as_bytes());
-        field(&mut fields, "CONTAINER_ID", config.id.get(..12).unwrap_or(&config.id).as_bytes());
-        field(&mut fields, "CONTAINER_NAME", config.name.as_bytes());
-        if let Some(tag) = &config.log.tag {
-            field(&mut fields, "CONTAINER_TAG", tag.as_bytes());
+        let mut add = |name: &str, value: &str| field(&mut fields, name, value.as_bytes());
+        add("CONTAINER_ID_FULL", &config.id);
+        add("CONTAINER_ID", short);
+        let said = [("CONTAINER_NAME", name), ("CONTAINER_TAG", log.tag.as_ref())];
+        let said = said.into_iter().filter_map(|(field, value)| Some((field, value?.as_str())));
+        for (name, value) in said.chain(labels.iter().filter_map(|label| label.split_once('='))) {
+            add(name, value);
         }
-        field(&mut fields, "SYSLOG_IDENTIFIER", config.log.tag.as_ref().unwrap_or(&config.name).as_bytes());
+        add("SYSLOG_IDENTIFIER", known_as);
         let address = UnixAddr::new(SOCKET)?;
         Ok(Self { socket, address, fields, stdout: Begun::default(), stderr: Begun::default() })
     }

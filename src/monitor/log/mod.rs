@@ -16,6 +16,7 @@ use self::file::LogFile;
 use self::journald::Journal;
 use self::json::JsonFile;
 use self::k8s::K8sFile;
+use super::manner::MoreLogs;
 use crate::handover::{LogDriver, MonitorConfig};
 
 /// Which of the two output streams.
@@ -37,10 +38,14 @@ impl Stream {
     }
 }
 
+/// All that is kept; often it is one, and may be none.
+pub struct Log {
+    kept: Vec<Kept>,
+    durable: bool,
+}
+
 /// An open log.
-pub enum Log {
-    /// Nothing is kept.
-    None,
+enum Kept {
     /// Kubernetes' format.
     K8s(K8sFile),
     /// Docker's.
@@ -50,44 +55,59 @@ pub enum Log {
 }
 
 impl Log {
-    /// Opens the log that `config` asks for.
-    pub fn open(config: &MonitorConfig) -> Result<Self> {
-        let file =
-            || LogFile::open(&config.log).with_context(|| format!("opening the log {}", config.log.path.display()));
-        Ok(match config.log.driver {
-            LogDriver::None | LogDriver::Passthrough => Self::None,
-            LogDriver::K8sFile => Self::K8s(K8sFile::new(file()?)),
-            LogDriver::JsonFile => Self::Json(JsonFile::new(file()?)),
-            LogDriver::Journald => Self::Journal(Journal::open(config)?),
-        })
+    /// Opens the logs that `config` and `more` ask for.
+    pub fn open(config: &MonitorConfig, more: &MoreLogs) -> Result<Self> {
+        let mut kept = Vec::new();
+        for log in std::iter::once(&config.log).chain(&more.beside) {
+            let file = || {
+                LogFile::open(log, more.max_total).with_context(|| format!("opening the log {}", log.path.display()))
+            };
+            match log.driver {
+                LogDriver::None | LogDriver::Passthrough => {}
+                LogDriver::K8sFile => kept.push(Kept::K8s(K8sFile::new(file()?))),
+                LogDriver::JsonFile => kept.push(Kept::Json(JsonFile::new(file()?))),
+                LogDriver::Journald => kept.push(Kept::Journal(Journal::open(config, log, &more.labels)?)),
+            }
+        }
+        Ok(Self { kept, durable: more.durable })
     }
 
     /// Keeps what one read brought.
     pub fn keep(&mut self, stream: Stream, bytes: &[u8]) {
-        match self {
-            Self::None => {}
-            Self::K8s(log) => log.keep(stream, bytes),
-            Self::Json(log) => log.keep(stream, bytes),
-            Self::Journal(log) => log.keep(stream, bytes),
+        for kept in &mut self.kept {
+            match kept {
+                Kept::K8s(log) => log.keep(stream, bytes),
+                Kept::Json(log) => log.keep(stream, bytes),
+                Kept::Journal(log) => log.keep(stream, bytes),
+            }
         }
     }
 
     /// Keeps the last lines that had no end: no more will come.
     pub fn finish(&mut self) {
-        match self {
-            Self::None | Self::K8s(_) => {}
-            Self::Json(log) => log.finish(),
-            Self::Journal(log) => log.finish(),
+        for kept in &mut self.kept {
+            match kept {
+                Kept::K8s(_) => {}
+                Kept::Json(log) => log.finish(),
+                Kept::Journal(log) => log.finish(),
+            }
+        }
+        if self.durable {
+            self.files().for_each(|file| file.sync());
         }
     }
 
     /// Goes on in a new file of the same name, after somebody has moved the old one away.
     pub fn reopen(&mut self) {
-        match self {
-            Self::None | Self::Journal(_) => {}
-            Self::K8s(log) => log.file.reopen(),
-            Self::Json(log) => log.file.reopen(),
-        }
+        self.files().for_each(LogFile::reopen);
+    }
+
+    fn files(&mut self) -> impl Iterator<Item = &mut LogFile> {
+        self.kept.iter_mut().filter_map(|kept| match kept {
+            Kept::K8s(log) => Some(&mut log.file),
+            Kept::Json(log) => Some(&mut log.file),
+            Kept::Journal(_) => None,
+        })
     }
 }
 
