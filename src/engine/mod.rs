@@ -239,9 +239,10 @@ impl Engine {
         };
         let version = Command::new(&path).arg("--version").stdin(Stdio::null()).output();
         let version = version.with_context(|| format!("running the monitor {}", path.display()))?;
-        if !version.stdout.starts_with(b"podling-monitor ") {
+        if !String::from_utf8_lossy(&version.stdout).lines().any(|line| line.starts_with("podling-monitor ")) {
             bail!(Failure::Invalid(format!(
-                "{} is no podling-monitor: podling does not speak conmon's language yet",
+                "{} is no podling-monitor, and podling speaks to no other (conmon included): without --monitor it \
+                 takes its own",
                 path.display()
             )));
         }
