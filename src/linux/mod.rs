@@ -11,6 +11,7 @@ pub mod idmap;
 pub mod ipc;
 pub mod mount;
 pub mod namespace;
+pub mod netlink;
 pub mod overlay;
 pub mod poll;
 pub mod process;

@@ -183,7 +183,8 @@ fn birth(store: &Store, request: &Request, bundle: &Bundle, console: Option<Owne
     if let Some(agent) = &mut plan.process.agent {
         agent.state = state.for_hooks("created");
     }
-    let (maps, urgency) = (plan.namespaces.maps.clone(), plan.process.urgency);
+    let (maps, urgency, devices) =
+        (plan.namespaces.maps.clone(), plan.process.urgency, std::mem::take(&mut plan.net_devices));
     let have = Belongings {
         parent: theirs,
         console,
@@ -202,6 +203,7 @@ fn birth(store: &Store, request: &Request, bundle: &Bundle, console: Option<Owne
         maps.write(process.pid())?;
     }
     urgency.set(process.pid())?;
+    devices.hand_over(process.pid())?;
     if let Some(prepared) = prepared {
         undo.cgroup = Some(prepared.settle(process.pid())?);
         state.cgroup.clone_from(&undo.cgroup);

@@ -61,7 +61,7 @@ pub fn json() -> Value {
                 "flags": ["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"]
             },
             "mountExtensions": { "idmap": { "enabled": true } },
-            "netDevices": { "enabled": false }
+            "netDevices": { "enabled": true }
         },
         // What is to be believed only from whoever may start containers anyway.
         "potentiallyUnsafeConfigAnnotations": [

@@ -30,6 +30,7 @@ mod handshake;
 mod hooks;
 mod init;
 mod lifecycle;
+mod netdevices;
 mod plan;
 mod processes;
 mod program;

@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use oci_spec::runtime::Spec;
 use serde::de::DeserializeOwned;
 
+use super::netdevices::NetDevices;
 use crate::handover::{INIT_ANNOTATION, KEEP_GROUPS_ANNOTATION};
 use crate::linux::idmap;
 use crate::linux::mount::{self, Propagation, Reach};
@@ -49,6 +50,8 @@ pub struct InitPlan {
     pub hostname: Option<String>,
     /// Domain name.
     pub domainname: Option<String>,
+    /// Network devices of the machine that it gets; its parent moves them.
+    pub net_devices: NetDevices,
     /// Files below /proc/sys and what to write there.
     pub sysctls: Vec<(PathBuf, String)>,
     /// The clocks' offsets, ready to be written.
@@ -179,6 +182,7 @@ pub fn plan(id: &str, bundle: &Path, spec: &Spec, choices: &Choices) -> Result<I
     }
     let plan = InitPlan {
         id: id.into(),
+        net_devices: NetDevices::of(linux, &namespaces)?,
         sysctls: sysctls(spec, &namespaces)?,
         time_offsets: time_offsets(spec, &namespaces)?,
         process,
@@ -213,10 +217,6 @@ fn refuse_unknown(spec: &Spec) -> Result<()> {
     let (linux, process) = (spec.linux().as_ref(), spec.process().as_ref());
     let asked = [
         ("linux.intelRdt", linux.is_some_and(|linux| linux.intel_rdt().is_some())),
-        (
-            "linux.netDevices",
-            linux.is_some_and(|linux| linux.net_devices().as_ref().is_some_and(|all| !all.is_empty())),
-        ),
         ("uidMappings", spec.uid_mappings().is_some()),
         ("gidMappings", spec.gid_mappings().is_some()),
         // Of other systems than Linux.

@@ -24,7 +24,7 @@ use crate::linux::idmap;
 use crate::linux::process::Process;
 
 /// The version of OCI's runtime specification that we follow.
-pub const OCI_VERSION: &str = "1.2.0";
+pub const OCI_VERSION: &str = "1.3.0";
 
 /// `state.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -5,6 +5,7 @@ mod command_line;
 mod fields;
 mod hooks;
 mod mounts;
+mod network;
 mod process;
 mod resources;
 mod seccomp;
