@@ -333,16 +333,17 @@ impl Place {
 
     /// Changes its limits.
     pub fn limit(&self, asked: &LinuxResources) -> Result<()> {
-        let limits = resources::resources(asked)?;
+        let mut limits = resources::resources(asked)?;
+        let group = self.group()?;
+        group.complete(&mut limits);
         if let Some(bound) = limits.memory_max
             && asked.memory().is_some_and(|memory| memory.check_before_update().unwrap_or(false))
         {
-            refuse_below_usage(bound, &self.group()?.stats())?;
+            refuse_below_usage(bound, &group.stats())?;
         }
         if let Some(unit) = &self.unit {
             Systemd::connect(Instance::own()?)?.update(unit, &limits)?;
         }
-        let group = self.group()?;
         group.set(&limits)?;
         let devices = resources::devices(asked)?;
         if !devices.is_empty() && is_root()? {

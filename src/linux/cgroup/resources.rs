@@ -135,6 +135,15 @@ impl Resources {
 }
 
 impl Cgroup {
+    /// Says outright what `resources` leave as it is though they change its fellow: the period of a new quota. The kernel
+    /// would keep it by itself; systemd would take its own default.
+    pub fn complete(&self, resources: &mut Resources) {
+        if let Some((_, period @ None)) = &mut resources.cpu_max {
+            let present = self.read("cpu.max").unwrap_or_default();
+            *period = present.split_whitespace().nth(1).and_then(|period| period.parse().ok());
+        }
+    }
+
     /// Sets these limits, after opening the way for the controllers that they need.
     ///
     /// Errors: [`Unavailable`] if a controller cannot be had here; else what the kernel said of which file.
