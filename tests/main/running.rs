@@ -72,11 +72,7 @@ impl Running {
     pub fn start(mut command: Command, input: Input) -> Self {
         let said = describe(&command);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        match input {
-            Input::Empty => drop(command.stdin(Stdio::null())),
-            Input::Pipe => drop(command.stdin(Stdio::piped())),
-            Input::Given => {}
-        }
+        command.stdin(if matches!(input, Input::Pipe) { Stdio::piped() } else { Stdio::null() });
         let mut child = command.spawn().unwrap_or_else(|e| panic!("starting {said}: {e}"));
         let input = child.stdin.take().map(|stdin| File::from(OwnedFd::from(stdin)));
         let stdout = child.stdout.take().map(|stdout| File::from(OwnedFd::from(stdout)));
@@ -221,8 +217,6 @@ pub enum Input {
     Empty,
     /// [`Running::write`] writes to it.
     Pipe,
-    /// What the command says.
-    Given,
 }
 
 fn describe(command: &Command) -> String {

@@ -122,12 +122,14 @@ fn spans(filter: &Filter, architecture: Architecture) -> Vec<Span> {
         Architecture::X86 | Architecture::Arm => 32,
     };
 
+    // ANCHOR: unknown
     // A call younger than our table was not refused by whoever wrote the filter: he could not know it. "There is no such
     // call" lets the C library fall back on an older one, where "permission denied" makes programs fail.
     let unknown = match filter.default_action {
         Action::Errno(_) => Action::Errno(libc::ENOSYS as u16),
         other => other,
     };
+    // ANCHOR_END: unknown
     let numbers = table::CALLS.iter().filter_map(|(_, numbers)| u32::try_from(numbers[architecture.column()]).ok());
     let first_unknown = numbers.filter(|&number| number < PRIVATE).max().map_or(0, |last| last + 1);
     let unspoken_of = |number| if number < first_unknown { filter.default_action } else { unknown };
@@ -153,6 +155,7 @@ fn spans(filter: &Filter, architecture: Architecture) -> Vec<Span> {
     spans
 }
 
+// ANCHOR: search
 /// Looks for the span of the number in the accumulator, and runs its code.
 fn search(spans: &[Span]) -> Code {
     if let [only] = spans {
@@ -169,6 +172,7 @@ fn search(spans: &[Span]) -> Code {
     code.extend(above);
     code
 }
+// ANCHOR_END: search
 
 /// The answer for one call: that of the first rule whose conditions all hold.
 fn decide(rules: &[&Rule], bits: u8, default: Action) -> Code {

@@ -152,6 +152,7 @@ pub fn profile(capabilities: u64) -> Filter {
         OPENED.iter().filter(|(key, _)| holds(key)).flat_map(|(_, calls)| words(calls)).collect();
     rule(&opened.iter().copied().collect::<Vec<_>>(), Action::Allow, &[]);
 
+    // ANCHOR: clone
     // Making threads and processes is for all, making namespaces is not.
     if !opened.contains("clone") {
         rule(&["clone"], Action::Allow, &[masked(0, NEW_NAMESPACES.iter().sum(), 0)]);
@@ -159,6 +160,7 @@ pub fn profile(capabilities: u64) -> Filter {
             rule(&["clone"], NOT_PERMITTED, &[masked(0, flag, flag)]);
         }
     }
+    // ANCHOR_END: clone
     for value in PERSONALITIES {
         rule(&["personality"], Action::Allow, &[Condition { argument: 0, operator: Operator::Equal, value }]);
     }

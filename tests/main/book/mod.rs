@@ -8,6 +8,7 @@ mod exercises;
 mod listings;
 pub mod page;
 mod pictures;
+mod reference;
 mod shape;
 pub mod transcript;
 mod varying;
@@ -41,11 +42,14 @@ mod anywhere {
         chapter06: "chapters/06-ipc.md",
         chapter07: "chapters/07-images.md",
         chapter08: "chapters/08-monitor.md",
-        chapter10: "chapters/10-pods.md",
         walk: "engine/walk.md",
         daemonless: "engine/daemonless.md",
         kill_the_manager: "engine/kill-the-manager.md",
         security_lab: "engine/security-lab.md",
+        networks: "engine/networks.md",
+        seccomp_capabilities: "engine/seccomp-capabilities.md",
+        socket: "engine/socket.md",
+        errors: "reference/errors.md",
     }
 }
 
@@ -61,7 +65,8 @@ mod delegated {
         };
     }
     when_delegated!(chapter05: "chapters/05-cgroups.md");
-    pub const PAGES: &[&str] = &["chapters/05-cgroups.md"];
+    when_delegated!(errors: "reference/errors-cgroups.md");
+    pub const PAGES: &[&str] = &["chapters/05-cgroups.md", "reference/errors-cgroups.md"];
 }
 
 #[test]
