@@ -2,9 +2,12 @@
 //! runs this module in a virtual machine, once for each way in which systemd starts a user's programs.
 
 mod bundles;
+mod units;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -206,12 +209,18 @@ both!(kill_all_reaches_every_process_of_the_cgroup, |world| {
     }
 });
 
-/// The chapter of the book that makes groups by itself. It asks systemd for a part of the tree; the user's is found where
-/// the machine has it, not the world.
+/// A command that meets its user's own systemd, which is where the machine has it, not the world.
+fn in_session(world: &World, program: impl AsRef<OsStr>) -> Command {
+    let mut command = world.command(program);
+    command.env("XDG_RUNTIME_DIR", format!("/run/user/{}", setup().user.uid));
+    command
+}
+
+/// The chapter of the book that makes groups by itself. It asks systemd for a part of the tree.
 #[track_caller]
 fn chapter(world: &World, words: &[&str]) -> Output {
-    let mut command = world.command(setup().chapter("chapter05_cgroups"));
-    command.env("XDG_RUNTIME_DIR", format!("/run/user/{}", setup().user.uid)).args(words);
+    let mut command = in_session(world, setup().chapter("chapter05_cgroups"));
+    command.args(words);
     Running::start(command, Input::Empty).wait()
 }
 

@@ -72,7 +72,11 @@ impl Running {
     pub fn start(mut command: Command, input: Input) -> Self {
         let said = describe(&command);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.stdin(if matches!(input, Input::Pipe) { Stdio::piped() } else { Stdio::null() });
+        match input {
+            Input::Empty => drop(command.stdin(Stdio::null())),
+            Input::Pipe => drop(command.stdin(Stdio::piped())),
+            Input::Given => {}
+        }
         let mut child = command.spawn().unwrap_or_else(|e| panic!("starting {said}: {e}"));
         let input = child.stdin.take().map(|stdin| File::from(OwnedFd::from(stdin)));
         let stdout = child.stdout.take().map(|stdout| File::from(OwnedFd::from(stdout)));
@@ -217,6 +221,8 @@ pub enum Input {
     Empty,
     /// [`Running::write`] writes to it.
     Pipe,
+    /// What the command says.
+    Given,
 }
 
 fn describe(command: &Command) -> String {

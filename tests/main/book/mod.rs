@@ -42,6 +42,7 @@ mod anywhere {
         chapter06: "chapters/06-ipc.md",
         chapter07: "chapters/07-images.md",
         chapter08: "chapters/08-monitor.md",
+        chapter10: "chapters/10-pods.md",
         walk: "engine/walk.md",
         daemonless: "engine/daemonless.md",
         kill_the_manager: "engine/kill-the-manager.md",

@@ -12,12 +12,14 @@ mod monitor;
 pub mod mount;
 mod pid;
 mod pods;
+pub mod systemd;
 mod user_namespace;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use crate::running::Output;
+use crate::running::{Input, Output, Running};
 use crate::setup::setup;
 use crate::world::World;
 
@@ -43,10 +45,16 @@ pub fn root_with(world: &World, programs: &[&str]) -> PathBuf {
 
 /// Runs a chapter's program where nobody may make another user namespace.
 pub fn forbid_user_namespaces(world: &World, chapter: &str, words: &[&str]) -> Output {
+    let mut command = world.command(setup().chapter(chapter));
+    command.args(words);
+    Running::start(without_user_namespaces(world, &command), Input::Empty).wait()
+}
+
+/// The same for a command.
+fn without_user_namespaces(world: &World, command: &Command) -> Command {
     let script = "echo 0 > /proc/sys/user/max_user_namespaces; exec \"$0\" \"$@\"";
-    let program = setup().chapter(chapter);
-    let words = words.iter().map(|word| (*word).to_owned());
-    let before = ["--user", "--map-root-user", "sh", "-c", script].map(str::to_owned);
-    let program = program.to_str().expect("plain ASCII").to_owned();
-    world.program("unshare", before.into_iter().chain([program]).chain(words).collect::<Vec<_>>())
+    let mut outer = world.command("unshare");
+    outer.args(["--user", "--map-root-user", "sh", "-c", script]).arg(command.get_program()).args(command.get_args());
+    outer.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    outer
 }

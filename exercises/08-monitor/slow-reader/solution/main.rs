@@ -1,0 +1,39 @@
+//! Usage: slow-reader DIRECTORY PROGRAM [ARGUMENT…]
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio, exit};
+
+use anyhow::{Context, Result};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+fn main() -> Result<()> {
+    let mut words = std::env::args_os().skip(1);
+    let dir = PathBuf::from(words.next().context("which directory?")?);
+    let program = words.next().context("which program?")?;
+    fs::create_dir_all(&dir)?;
+    mkfifo(&dir.join("attach"), Mode::from_bits_truncate(0o600))?;
+    let mut log = File::create(dir.join("log"))?;
+    let mut child = Command::new(program).args(words).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let mut output = child.stdout.take().context("its output is a pipe")?;
+    let reader = || File::options().write(true).custom_flags(libc::O_NONBLOCK).open(dir.join("attach")).ok();
+    let mut attached = None;
+    let mut piece = [0; 4096];
+    loop {
+        let length = output.read(&mut piece)?;
+        if length == 0 {
+            break;
+        }
+        log.write_all(&piece[..length])?;
+        attached = attached.or_else(reader);
+        if let Some(fifo) = &mut attached
+            && fifo.write(&piece[..length]).is_err_and(|error| error.kind() != ErrorKind::WouldBlock)
+        {
+            attached = None;
+        }
+    }
+    exit(child.wait()?.code().unwrap_or(125))
+}
