@@ -66,8 +66,10 @@ mod delegated {
         };
     }
     when_delegated!(chapter05: "chapters/05-cgroups.md");
+    // Of what is delegated it needs a limit of memory, and a systemd of the user's.
+    when_delegated!(chapter09: "chapters/09-systemd.md");
     when_delegated!(errors: "reference/errors-cgroups.md");
-    pub const PAGES: &[&str] = &["chapters/05-cgroups.md", "reference/errors-cgroups.md"];
+    pub const PAGES: &[&str] = &["chapters/05-cgroups.md", "chapters/09-systemd.md", "reference/errors-cgroups.md"];
 }
 
 #[test]
