@@ -1,7 +1,7 @@
 //! The command line of runc and crun: global options, then a command with its own.
 
 use std::fs::OpenOptions;
-use std::io::{Write, stdout};
+use std::io::{ErrorKind, Write, stdout};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -44,6 +44,15 @@ impl Log {
     }
 }
 
+/// Prints; returns the exit status. Whoever stops reading (`podling-runtime --help | head -1`) is owed no word; a shell would
+/// call it 128 + SIGPIPE.
+fn print(text: &str) -> Result<u8> {
+    match stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(141),
+        other => other.map(|()| 0).context("writing to standard output"),
+    }
+}
+
 /// Runs what the words say; returns the exit status.
 pub fn run(words: Vec<String>, log: &mut Log) -> Result<u8> {
     let global = Arguments::parse(&words, GLOBAL, 1)?;
@@ -54,13 +63,11 @@ pub fn run(words: Vec<String>, log: &mut Log) -> Result<u8> {
         Some(other) => bail!("unknown log format {other:?}: text or json"),
     };
     if global.has("version") {
-        println!("podling-runtime version {}\nspec: {OCI_VERSION}", env!("CARGO_PKG_VERSION"));
-        return Ok(0);
+        return print(&format!("podling-runtime version {}\nspec: {OCI_VERSION}\n", env!("CARGO_PKG_VERSION")));
     }
     let wants_help = global.has("help") || global.words.first().is_some_and(|word| word == "help");
     let Some((command, rest)) = global.words.split_first().filter(|_| !wants_help) else {
-        print!("{HELP}");
-        return Ok(u8::from(!wants_help));
+        return Ok(print(HELP)?.max(u8::from(!wants_help)));
     };
     if (global.has("debug") || global.value("log-level") == Some("debug")) && !trace::on() {
         trace::narrate(if log.json { Format::Json } else { Format::Text })?;
@@ -73,8 +80,7 @@ pub fn run(words: Vec<String>, log: &mut Log) -> Result<u8> {
         Some(other) => bail!("unknown cgroup manager {other:?}: cgroupfs, systemd or disabled"),
     };
     if rest.iter().take_while(|word| *word != "--").any(|word| word == "--help" || word == "-h") && command != "exec" {
-        print!("{HELP}");
-        return Ok(0);
+        return print(HELP);
     }
     if matches!(command.as_str(), "create" | "run" | "exec") {
         protect::own_executable()?;
@@ -110,7 +116,7 @@ fn dispatch(command: &str, rest: &[String], global: &Arguments, manager: Manager
             return exec::exec(&store, &execution::execution(&store, &arguments)?);
         }
         "spec" => spec::write(&Arguments::parse(rest, options::of(command), usize::MAX)?)?,
-        "features" => writeln!(stdout(), "{:#}", features::json())?,
+        "features" => return print(&format!("{:#}\n", features::json())),
         "list" => {
             let arguments = Arguments::parse(rest, options::of(command), usize::MAX)?;
             lifecycle::list(&store()?, arguments.value("format").unwrap_or("table"), arguments.has("quiet"))?;

@@ -19,7 +19,7 @@ mod options;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{IsTerminal, Read};
+use std::io::{IsTerminal, Read, Write, stdout};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -58,12 +58,10 @@ pub fn is_meant(name: &OsStr, words: &[OsString]) -> bool {
 pub fn asked(words: &[OsString]) -> Result<Asked> {
     let given = Given::parse(words)?;
     if given.has("help") {
-        print!("{}", options::help());
-        exit(0);
+        tell(&options::help());
     }
     if given.has("version") {
-        println!("conmon version {VERSION}\npodling-monitor {}", env!("CARGO_PKG_VERSION"));
-        exit(0);
+        tell(&format!("conmon version {VERSION}\npodling-monitor {}\n", env!("CARGO_PKG_VERSION")));
     }
     check(&given)?;
     let (config, logs) = config(&given)?;
@@ -84,6 +82,11 @@ pub fn asked(words: &[OsString]) -> Result<Asked> {
         manner.gate = Some(Gate { ready, leave: pipes.start });
     }
     Ok(Asked { config, manner, report: Report::to(pipes.sync) })
+}
+
+/// Prints and ends. Whoever stops reading (`… --help | head -1`) is owed no word; a shell would call it 128 + SIGPIPE.
+fn tell(text: &str) -> ! {
+    exit(if stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush()).is_ok() { 0 } else { 141 })
 }
 
 fn check(given: &Given) -> Result<()> {

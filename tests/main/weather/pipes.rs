@@ -52,6 +52,24 @@ both!(a_reader_that_has_seen_enough_is_not_worth_a_word, |world| {
     }
 });
 
+both!(a_reader_that_has_gone_is_not_worth_a_word_of_the_other_programs, |world| {
+    let lines = [
+        ("podling-runtime", "--version"),
+        ("podling-runtime", "--help"),
+        ("podling-runtime", "features"),
+        ("podling-monitor", "--version"),
+        ("podling-monitor", "--help"),
+    ];
+    for (program, word) in lines {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = world.command(crate::setup::setup().bin(program));
+        let output = command.arg(word).stdout(writer).output().expect("it can be started");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{program} {word}");
+        assert_eq!(output.status.code(), Some(141), "{program} {word}");
+    }
+});
+
 both!(closed_streams_are_no_obstacle, |world| {
     let image = world.image("busybox");
     let run = format!("podling run --rm -i --network=none {image}");
