@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Write, stdout};
 use anyhow::Result;
 use clap::{ArgAction, Args};
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use crate::cli::format::{self, human};
 use crate::cli::{Context, Verb};
@@ -55,7 +56,7 @@ impl Verb for Events {
         let json = self.format.is_some() && template.is_none();
         let mut print = |event: &Event| {
             let line = match &template {
-                Some(template) => template.run(&serde_json::to_value(event)?)?,
+                Some(template) => template.run(&fields(event)?)?,
                 None if json => serde_json::to_string(event)?,
                 None => text(event),
             };
@@ -72,6 +73,17 @@ impl Verb for Events {
             other => other.map(|()| 0),
         }
     }
+}
+
+/// An event's fields as a template knows them: also those that JSON leaves out where they say nothing.
+fn fields(event: &Event) -> Result<Value> {
+    let mut fields = serde_json::to_value(event)?;
+    for (name, nothing) in [("ContainerExitCode", json!(0)), ("ID", json!("")), ("Image", json!(""))] {
+        if fields[name].is_null() {
+            fields[name] = nothing;
+        }
+    }
+    Ok(fields)
 }
 
 /// As Podman writes them: `TIME container create ID (image=…, name=…, label=…)`.

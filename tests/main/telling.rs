@@ -21,6 +21,16 @@ both!(each_step_of_a_life_is_an_event, |world| {
     let died = world.podling(["events", "--stream=false", "--format=json", "--filter=event=died"]);
     let died: serde_json::Value = serde_json::from_str(died.ok()).expect("one line of JSON");
     assert_eq!(died["ContainerExitCode"], 3);
+    // A template may ask for what only some events have.
+    let codes = ["events", "--stream=false", "--format={{.Status}} {{.ContainerExitCode}} {{.Image}}."];
+    let codes = world.podling([&codes[..], &["--filter=type=container"]].concat());
+    let image = "localhost/witness:latest.";
+    assert_eq!(codes.ok(), format!("create 0 {image}\nstart 0 {image}\ndied 3 {image}\nremove 0 {image}"));
+    world.podling(["volume", "create", "data"]).ok();
+    let volume =
+        ["events", "--stream=false", "--format={{.ContainerExitCode}}|{{.ID}}|{{.Image}}|", "--filter=type=volume"];
+    assert_eq!(world.podling(volume).ok(), "0|||");
+    world.podling([&volume[..2], &["--format={{.Nonsense}}"]].concat()).fails(125);
     world.podling(["events", "--stream=false", "--filter=colour=red"]).fails(125);
     world.podling(["events", "--since=yesterday"]).fails(125);
 });
@@ -136,7 +146,10 @@ both!(inspect_tells_what_was_decided_and_how_it_ended, |world| {
     assert_eq!(ask("{{.State.Status}} {{.State.ExitCode}} {{.State.Running}} {{.Name}}"), "exited 4 false one");
     assert_eq!(ask("{{.Config.WorkingDir}} {{.Config.StopSignal}} {{.Config.Labels.b}}"), "/tmp SIGINT 2");
     assert_eq!(ask("{{range .Mounts}}{{.Type}} {{.Name}} {{.Destination}} {{.RW}}{{end}}"), "volume data /data false");
-    assert_eq!(ask("{{if .State.Health}}{{.State.Health.Status}}{{end}}|{{.HostConfig.Binds}}"), "|[data:/data:ro]");
+    assert_eq!(
+        ask("{{if .State.Health}}{{.State.Health.Status}}{{end}}|{{.HostConfig.Binds}}"),
+        "|[data:/data:ro]"
+    );
     assert_eq!(ask("{{.HostConfig.NetworkMode}} {{.Path}} {{json .Args}}"), "none sh [\"-c\",\"exit 4\"]");
     let all = world.podling(["inspect", "one"]);
     let all: serde_json::Value = serde_json::from_str(all.ok()).expect("JSON");
