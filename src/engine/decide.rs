@@ -237,6 +237,13 @@ impl Engine {
                 if !asked.copy {
                     options.push("nocopy".into());
                 }
+                // What containers leave in a volume is no program with its owner's rights and no device, unless that was
+                // asked for.
+                for (default, opposite) in [("nosuid", "suid"), ("nodev", "dev")] {
+                    if !options.iter().any(|option| option == default || option == opposite) {
+                        options.push(default.into());
+                    }
+                }
                 // An anonymous volume is named after what nobody else has: its container's id and its number.
                 let own = || format!("{}{number:02x}", &id[..62]);
                 if let Some(name) = name {

@@ -137,6 +137,25 @@ both!(a_volume_outlives_its_containers, |world| {
     assert_eq!(world.podling(["volume", "ls", "-q"]).ok(), "");
 });
 
+both!(what_is_in_a_volume_is_no_program_with_its_owners_rights_and_no_device, |world| {
+    let image = world.image("busybox");
+    let options = |flags: &[&str]| {
+        let words =
+            [&["run", "--rm", "--network=none"], flags, &[image, "grep", " /data ", "/proc/self/mountinfo"]].concat();
+        let said = world.podling(words).ok().to_owned();
+        let options = said.split(' ').nth(5).expect("options of a mount").to_owned();
+        ["nosuid", "nodev", "noexec"].map(|it| options.split(',').any(|option| option == it))
+    };
+    assert_eq!(options(&["-v=data:/data"]), [true, true, false]);
+    assert_eq!(options(&["--mount=type=volume,src=data,dst=/data"]), [true, true, false]);
+    assert_eq!(options(&["-v=/data"]), [true, true, false]);
+    assert_eq!(options(&["-v=data:/data:noexec"]), [true, true, true]);
+    assert_eq!(options(&["-v=data:/data:suid,dev"]), [false, false, false]);
+    world.podling(["create", "--name=it", "--network=none", "-v=data:/data", image]).ok();
+    let told = world.podling(["inspect", "--format={{(index .Mounts 0).Options}}", "it"]);
+    assert_eq!(told.ok(), "[nosuid nodev]");
+});
+
 both!(a_read_only_container_can_write_to_its_tmpfs_only, |world| {
     let flags = ["--read-only", "--tmpfs=/scratch"];
     let refused = run(world, &flags, &["write", "/file", "x"]);

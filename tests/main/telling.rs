@@ -148,7 +148,7 @@ both!(inspect_tells_what_was_decided_and_how_it_ended, |world| {
     assert_eq!(ask("{{range .Mounts}}{{.Type}} {{.Name}} {{.Destination}} {{.RW}}{{end}}"), "volume data /data false");
     assert_eq!(
         ask("{{if .State.Health}}{{.State.Health.Status}}{{end}}|{{.HostConfig.Binds}}"),
-        "|[data:/data:ro]"
+        "|[data:/data:ro,nosuid,nodev]"
     );
     assert_eq!(ask("{{.HostConfig.NetworkMode}} {{.Path}} {{json .Args}}"), "none sh [\"-c\",\"exit 4\"]");
     let all = world.podling(["inspect", "one"]);
