@@ -40,6 +40,9 @@ pub struct ContainerConfig {
     pub passwd: Passwd,
     /// The working directory.
     pub working_dir: String,
+    /// It is the image's own wish, and is made if it is missing.
+    #[serde(default = "always")]
+    pub make_working_dir: bool,
     /// The host name; empty where the UTS namespace is not its own.
     pub hostname: String,
     /// A terminal.
@@ -182,6 +185,11 @@ pub enum MountSource {
     },
     /// devpts, mqueue.
     Special(String),
+}
+
+/// What podling did before it asked whose wish a working directory was.
+fn always() -> bool {
+    true
 }
 
 impl ContainerConfig {

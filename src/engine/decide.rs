@@ -74,6 +74,7 @@ impl Engine {
                 .or_else(|| image.working_dir().clone())
                 .filter(|directory| !directory.is_empty())
                 .unwrap_or_else(|| "/".into()),
+            make_working_dir: request.working_dir.as_ref().is_none_or(String::is_empty),
             hostname,
             terminal: request.terminal,
             interactive: request.interactive,

@@ -156,6 +156,27 @@ both!(what_is_in_a_volume_is_no_program_with_its_owners_rights_and_no_device, |w
     assert_eq!(told.ok(), "[nosuid nodev]");
 });
 
+both!(a_working_directory_that_somebody_names_is_there_and_an_images_is_made, |world| {
+    let image = world.image("busybox");
+    let run = |flags: &[&str], image: &str, script: &str| {
+        world.podling([&["run", "--rm", "--network=none"], flags, &[image, "sh", "-c", script]].concat())
+    };
+    let missing = run(&["-w=/no/such"], image, "pwd");
+    assert!(missing.fails(126).contains("workdir \"/no/such\" does not exist on container "), "{missing}");
+    let file = run(&["-w=/bin/busybox"], image, "pwd");
+    assert!(file.fails(126).ends_with(", but is not a directory"), "{file}");
+    world.podling(["create", "--name=later", "--network=none", "-w=/nosuch", image, "true"]).ok();
+    world.podling(["start", "later"]).fails(126);
+    // What is mounted later is nobody's to miss.
+    assert_eq!(run(&["-w=/data/below", "-v=data:/data"], image, "pwd").ok(), "/data/below");
+    assert_eq!(run(&["-w=/tmp/a", "--tmpfs=/tmp"], image, "pwd").ok(), "/tmp/a");
+    assert_eq!(run(&["-w=/dev/shm"], image, "pwd").ok(), "/dev/shm");
+    world.podling(["commit", "-q", "--change=WORKDIR=/from/image", "later", "wishes"]).ok();
+    assert_eq!(run(&["-u=7:8"], "wishes", "pwd; stat -c %u:%g . ..").ok(), "/from/image\n7:8\n0:0");
+    assert_eq!(run(&["--read-only"], "wishes", "pwd").ok(), "/from/image");
+    run(&["-w=/from/image"], "wishes", "pwd").fails(126);
+});
+
 both!(a_read_only_container_can_write_to_its_tmpfs_only, |world| {
     let flags = ["--read-only", "--tmpfs=/scratch"];
     let refused = run(world, &flags, &["write", "/file", "x"]);

@@ -12,6 +12,7 @@ mod files;
 mod init;
 mod kept;
 mod mounts;
+mod place;
 mod process;
 pub mod user;
 
@@ -55,6 +56,7 @@ pub fn write(engine: &Engine, container: &Container) -> Result<Value> {
     let root = File::open(container.rootfs()).context("opening the root directory")?;
     kept::introduce(engine, config, &root)?;
     let user = user::resolve(&root, &config.user, &config.groups)?;
+    place::working_directory(engine, container, &root, &user)?;
     let namespaces = namespaces(engine, config)?;
     let owned = Owned::of(engine, config);
     let mut linux = json!({
