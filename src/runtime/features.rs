@@ -65,7 +65,8 @@ pub fn json() -> Value {
         },
         // What is to be believed only from whoever may start containers anyway.
         "potentiallyUnsafeConfigAnnotations": [
-            "podling.init", "run.oci.keep_original_groups", "run.oci.seccomp.receiver"
+            "org.systemd.property.", "podling.init", "run.oci.hooks.stderr", "run.oci.hooks.stdout",
+            "run.oci.keep_original_groups", "run.oci.seccomp.receiver"
         ],
         "annotations": {
             "podling.version": env!("CARGO_PKG_VERSION"),

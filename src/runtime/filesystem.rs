@@ -15,6 +15,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
+use nix::mount::MsFlags;
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, makedev, umask};
 use nix::unistd::symlinkat;
 
@@ -172,7 +173,7 @@ fn make(mount: &Mount, plan: &FilesystemPlan) -> Result<(OwnedFd, bool)> {
             Ok((make_new(kind, source, &settings, mount, plan)?, true))
         }
         Source::Cgroup => Ok((make_cgroup(mount, plan)?, true)),
-        Source::Other { kind, source, options } => Ok((make_other(kind, source, options)?, true)),
+        Source::Other { kind, source, options, flags } => Ok((make_other(kind, source, options, *flags)?, true)),
     }
 }
 
@@ -220,13 +221,12 @@ fn make_cgroup(mount: &Mount, plan: &FilesystemPlan) -> Result<OwnedFd> {
 }
 
 /// mount(2) onto a directory of our own in a scratch tmpfs, then copied off it as a detached mount.
-fn make_other(kind: &str, source: &str, options: &str) -> Result<OwnedFd> {
+fn make_other(kind: &str, source: &str, options: &str, flags: MsFlags) -> Result<OwnedFd> {
     let scratch = mount::create("tmpfs", "tmpfs", &[], Attributes::DATA_ONLY)?;
     // Only what is attached can be mounted on. On top of our own root it is in nobody's way.
     rootfs::stack(&scratch)?;
     let place = resolve::directory_in_root(&scratch, Path::new("/place"))?;
-    mount::mount_on(&place, kind, source, nix::mount::MsFlags::empty(), options)
-        .with_context(|| format!("{kind} {options}"))?;
+    mount::mount_on(&place, kind, source, flags, options).with_context(|| format!("{kind} {options}"))?;
     // The name now leads to what is mounted there, where the descriptor still holds the directory below it.
     let made = resolve::directory_in_root(&scratch, Path::new("/place"))?;
     let copy = mount::copy_of(&made, Reach::Tree)?;

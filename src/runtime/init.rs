@@ -166,9 +166,11 @@ fn enter_namespaces(plan: &InitPlan, have: &Belongings) -> Result<()> {
     if plan.namespaces.new.contains(&Namespace::Cgroup) {
         namespace::unshare(&[Namespace::Cgroup])?;
     }
-    if let Some(offsets) = &plan.time_offsets {
+    if plan.namespaces.new.contains(&Namespace::Time) {
         // Takes effect at execve, for us; no process may be in it yet when the offsets are written.
         namespace::unshare(&[Namespace::Time])?;
+    }
+    if let Some(offsets) = &plan.time_offsets {
         trace::ask(Topic::Process, "write", format_args!("/proc/self/timens_offsets {}", offsets.trim()), || {
             std::fs::write("/proc/self/timens_offsets", offsets)
         })

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use nix::mount::MsFlags;
 
 use super::namespaces::maps;
 use crate::linux::mount::{Attributes, Propagation, Reach, Setting};
@@ -62,6 +63,8 @@ pub enum Source {
         source: String,
         /// Its own options.
         options: String,
+        /// What holds for the whole file system, not for one mount of it.
+        flags: MsFlags,
     },
 }
 
@@ -171,7 +174,7 @@ pub fn parse(asked: &oci_spec::runtime::Mount, bundle: &Path) -> Result<Mount> {
         match word.as_str() {
             "bind" => bind = bind.or(Some(Reach::One)),
             "rbind" => bind = Some(Reach::Tree),
-            "defaults" | "async" | "nomand" | "loud" | "" => {}
+            "defaults" | "async" | "nomand" | "loud" | "silent" | "noiversion" | "nolazytime" | "" => {}
             "tmpcopyup" => mount.copy_up = true,
             "copy-symlink" => copy_symlink = true,
             "idmap" => id_mapped = id_mapped.or(Some(Reach::One)),
@@ -225,6 +228,7 @@ pub fn parse(asked: &oci_spec::runtime::Mount, bundle: &Path) -> Result<Mount> {
             "proc" | "sysfs" | "tmpfs" | "devpts" | "mqueue" => Source::New { source: text()?, settings, kind },
             _ => Source::Other {
                 source: text()?,
+                flags: take_flags(&mut settings, mount.attributes),
                 options: settings
                     .iter()
                     .map(|(name, value)| value.as_ref().map_or(name.clone(), |value| format!("{name}={value}")))
@@ -238,6 +242,27 @@ pub fn parse(asked: &oci_spec::runtime::Mount, bundle: &Path) -> Result<Mount> {
         bail!("{}: tmpcopyup is for tmpfs", told());
     }
     Ok(mount)
+}
+
+/// The words that mount(2) does not take among a file system's options, but as flags. A file system that cannot be
+/// written to must be told so, too: it may lie on a device that cannot.
+fn take_flags(settings: &mut Vec<Setting>, attributes: Attributes) -> MsFlags {
+    let mut flags = MsFlags::empty();
+    flags.set(MsFlags::MS_RDONLY, attributes.set & RDONLY != 0);
+    settings.retain(|(word, value)| {
+        let flag = match word.as_str() {
+            _ if value.is_some() => return true,
+            "sync" => MsFlags::MS_SYNCHRONOUS,
+            "dirsync" => MsFlags::MS_DIRSYNC,
+            "lazytime" => MsFlags::MS_LAZYTIME,
+            "mand" => MsFlags::MS_MANDLOCK,
+            "iversion" => MsFlags::MS_I_VERSION,
+            _ => return true,
+        };
+        flags |= flag;
+        false
+    });
+    flags
 }
 
 #[cfg(test)]
@@ -262,6 +287,18 @@ mod tests {
         assert!(made.copy_up);
         let Source::New { settings, .. } = made.source else { panic!("a tmpfs") };
         assert_eq!(settings, [("size".into(), Some("64k".into())), ("mode".into(), Some("1777".into()))]);
+    }
+
+    #[test]
+    fn what_holds_for_a_whole_file_system_is_no_option_of_it() {
+        let made = mount(
+            r#"{"destination":"/d","type":"ext4","source":"/dev/x",
+                "options":["ro","sync","silent","lazytime","data=ordered","noacl"]}"#,
+        )
+        .expect("sound");
+        let Source::Other { options, flags, .. } = made.source else { panic!("a file system of its own kind") };
+        assert_eq!(options, "data=ordered,noacl");
+        assert_eq!(flags, MsFlags::MS_RDONLY | MsFlags::MS_SYNCHRONOUS | MsFlags::MS_LAZYTIME);
     }
 
     #[test]

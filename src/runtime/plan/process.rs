@@ -11,6 +11,7 @@ use super::labels;
 use super::scheduling::{self, Urgency};
 use super::seccomp::{self, Agent, RECEIVER_ANNOTATION};
 use crate::linux::caps::{self, Capabilities, Capability};
+use crate::linux::idmap;
 use crate::linux::scheduling::MemoryPolicy;
 use crate::linux::seccomp::Program;
 
@@ -39,7 +40,7 @@ pub struct ProcessPlan {
     pub no_new_privileges: bool,
     /// Limits: kind, its name, soft, hard.
     pub limits: Vec<(Resource, String, u64, u64)>,
-    /// How gladly the kernel kills it for want of memory: -1000 to 1000.
+    /// How gladly the kernel kills it for want of memory, -1000 to 1000, if it sets that itself.
     pub oom_score: Option<i32>,
     /// AppArmor's profile.
     pub apparmor: Option<String>,
@@ -85,6 +86,11 @@ pub fn plan(process: &Process, spec: &Spec, preserve_fds: i32) -> Result<Process
     }
     let size = process.console_size().map_or((0, 0), |size| (size.height() as u16, size.width() as u16));
 
+    // Root sets it from outside, where a lower one than its own takes no capability that a child may have lost; a user
+    // keeps what he has if he may not (as with runc), since many a bundle asks without need.
+    let by_parent = process.oom_score_adj().is_some()
+        && nix::unistd::geteuid().is_root()
+        && idmap::is_initial(&idmap::current(idmap::Kind::Uid)?);
     let (filter, agent) = linux.map(|linux| filters(linux, spec)).transpose()?.unwrap_or_default();
     // Asked here, where /proc is the machine's own: the container's may be anything.
     caps::last()?;
@@ -100,12 +106,12 @@ pub fn plan(process: &Process, spec: &Spec, preserve_fds: i32) -> Result<Process
         capabilities: process.capabilities().as_ref().map(capabilities).transpose()?,
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         limits: limits(process)?,
-        oom_score: process.oom_score_adj(),
+        oom_score: process.oom_score_adj().filter(|_| !by_parent),
         apparmor: labels::apparmor(process.apparmor_profile().as_deref())?,
         selinux: labels::selinux("process.selinuxLabel", process.selinux_label().as_deref())?,
         filter,
         agent,
-        urgency: Urgency::of(process)?,
+        urgency: Urgency::of(process, by_parent)?,
         memory_policy: linux.map(scheduling::memory_policy).transpose()?.flatten(),
         personality: linux.map(scheduling::personality).transpose()?.flatten(),
         terminal: process.terminal().unwrap_or(false).then_some(size),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::unistd::Pid;
 use oci_spec::runtime::{
     ExecCPUAffinity, IOPriorityClass, Linux, LinuxIOPriority, LinuxMemoryPolicy, LinuxPersonality,
     LinuxPersonalityDomain, LinuxSchedulerFlag, LinuxSchedulerPolicy, MemoryPolicyFlagType, MemoryPolicyModeType,
@@ -11,19 +12,21 @@ use oci_spec::runtime::{
 
 use crate::linux::ranges;
 use crate::linux::scheduling::{self, DiskPriority, MemoryPolicy, Scheduling};
-use nix::unistd::Pid;
+use crate::trace::{self, Topic};
 
 /// What is asked for from outside, by the process's number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Urgency {
     scheduling: Option<Scheduling>,
     disk: Option<DiskPriority>,
+    oom_score: Option<i32>,
 }
 
 impl Urgency {
-    /// Reads it.
-    pub fn of(process: &Process) -> Result<Self> {
+    /// Reads it. `with_oom_score`: how gladly the kernel kills it for want of memory belongs to it too.
+    pub fn of(process: &Process, with_oom_score: bool) -> Result<Self> {
         Ok(Self {
+            oom_score: process.oom_score_adj().filter(|_| with_oom_score),
             scheduling: process.scheduler().as_ref().map(scheduler).transpose().context("process.scheduler")?,
             disk: process.io_priority().as_ref().map(disk).transpose().context("process.ioPriority")?,
         })
@@ -36,6 +39,13 @@ impl Urgency {
         }
         if let Some(wanted) = self.disk {
             scheduling::set_disk_priority(pid, wanted)?;
+        }
+        if let Some(score) = self.oom_score {
+            let path = format!("/proc/{pid}/oom_score_adj");
+            trace::ask(Topic::Process, "write", format_args!("{path} {score}"), || {
+                std::fs::write(&path, score.to_string())
+            })
+            .with_context(|| format!("setting oom_score_adj to {score}"))?;
         }
         Ok(())
     }
@@ -157,7 +167,7 @@ mod tests {
         for (key, value) in json.as_object().expect("an object") {
             whole[key] = value.clone();
         }
-        Urgency::of(&serde_json::from_value(whole).expect("OCI's JSON"))
+        Urgency::of(&serde_json::from_value(whole).expect("OCI's JSON"), false)
     }
 
     #[test]

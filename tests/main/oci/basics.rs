@@ -8,7 +8,7 @@ use std::thread;
 use podling::linux::pty;
 use serde_json::{Value, json};
 
-use crate::runtime::{bundle, id, run};
+use crate::runtime::{bundle, create, id, run, state};
 use crate::second_opinion;
 use crate::world::{Who, World};
 
@@ -84,6 +84,22 @@ both!(limits_of_the_process_are_those_of_the_bundle, |world| {
     }
 });
 
+as_root!(what_root_asks_for_and_does_not_get_is_an_error, |world| {
+    if second_opinion::other_runtime().is_some() {
+        return; // they say nothing in a user namespace
+    }
+    // Also where the container is in a user namespace, in which nobody may ask for less than he has.
+    let bundle = bundle(world, &["cat", "/proc/self/oom_score_adj"], |config| {
+        crate::oci::mounts::with_ids(config);
+        config["process"]["oomScoreAdj"] = (-500).into();
+    });
+    std::os::unix::fs::chown(bundle.join("rootfs"), Some(300_000), Some(300_000)).expect("root may");
+    let output = world.runtime(["run", "--bundle", bundle.to_str().expect("plain ASCII"), &id(world)]);
+    // On some machines root itself may not.
+    let refused = output.status == 1 && output.stderr.contains("setting oom_score_adj to -500: Permission denied");
+    assert!(output.stdout == "-500\n" || refused, "{output}");
+});
+
 both!(settings_of_the_kernel_are_the_container_s_own, |world| {
     let files = ["/proc/sys/kernel/msgmax", "/proc/sys/net/ipv4/ip_default_ttl", "/proc/sys/fs/mqueue/msg_max"];
     let output = run(world, &["cat", files[0], files[1], files[2]], |config| {
@@ -112,6 +128,51 @@ both!(clocks_are_as_far_ahead_as_the_bundle_says, |world| {
     });
     let seconds: f64 = output.ok().split(' ').next().expect("a number").parse().expect("a number");
     assert!(seconds > 1e9, "{output}");
+});
+
+both!(every_kind_of_namespace_can_be_another_s, |world| {
+    if second_opinion::is("runc") {
+        return; // since 1.2 it knows the time namespace
+    }
+    let kinds = ["uts", "ipc", "network", "cgroup", "time", "pid", "user"];
+    let kinds: Vec<&str> = kinds.into_iter().filter(|kind| *kind != "user" || world.who == Who::User).collect();
+    let first = bundle(world, &["sleep-forever"], |config| kinds.iter().for_each(|kind| namespace(config, kind)));
+    create(world, &first);
+    world.runtime(["start", &id(world)]).ok();
+    let pid = state(world)["pid"].clone();
+    let theirs = world.runtime(["exec", &id(world), "/witness", "namespaces"]).ok().to_owned();
+    let of = |text: &str, name: &str| text.lines().find(|line| line.starts_with(name)).map(str::to_owned);
+    for kind in kinds {
+        if second_opinion::is("crun") && (world.who == Who::User || kind == "cgroup") {
+            continue; // it joins what is not yet its own, and leaves the cgroup namespace as it is
+        }
+        let file = if kind == "network" { "net" } else { kind };
+        let machine_s = fs::read_link(format!("/proc/self/ns/{file}")).expect("proc(5)");
+        assert!(!theirs.contains(&*machine_s.to_string_lossy()), "a new {kind} namespace was asked for: {theirs}");
+        let second = bundle(world, &["namespaces"], |config| {
+            namespace(config, kind);
+            // A user has rights over a namespace only in the user namespace to which it belongs.
+            let joined = [kind, if world.who == Who::User { "user" } else { kind }];
+            for it in config["linux"]["namespaces"].as_array_mut().expect("there are namespaces") {
+                if joined.iter().any(|kind| it["type"] == *kind) {
+                    let kind = it["type"].as_str().expect("a type");
+                    let file = if kind == "network" { "net" } else { kind };
+                    it["path"] = json!(format!("/proc/{pid}/ns/{file}"));
+                }
+            }
+            if world.who == Who::User {
+                let linux = config["linux"].as_object_mut().expect("an object");
+                linux.remove("uidMappings");
+                linux.remove("gidMappings");
+            }
+            config["hostname"] = Value::Null;
+        });
+        let beside = format!("{}-{file}", id(world));
+        let output = world.runtime(["run", "--bundle", second.to_str().expect("plain ASCII"), &beside]);
+        assert!(of(output.ok(), file).is_some(), "{output}");
+        assert_eq!(of(output.ok(), file), of(&theirs, file), "{kind}: {output}");
+    }
+    world.runtime(["delete", "--force", &id(world)]).ok();
 });
 
 both!(the_root_is_read_only_if_the_bundle_says, |world| {

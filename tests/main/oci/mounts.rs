@@ -14,7 +14,7 @@ fn add(config: &mut Value, mount: Value) {
 }
 
 /// A user namespace of 1000 ids from 300000 on, for root's bundles, which have none.
-fn with_ids(config: &mut Value) {
+pub fn with_ids(config: &mut Value) {
     config["linux"]["namespaces"].as_array_mut().expect("there are namespaces").push(json!({ "type": "user" }));
     let map = json!([{ "containerID": 0, "hostID": 300_000, "size": 1000 }]);
     config["linux"]["uidMappings"] = map.clone();
