@@ -114,15 +114,13 @@ delegated() {
 }
 
 # as_student COMMAND…: runs it as the student's program is run. (Where answers are graded he is another user than the check.)
+# In the background $! would be a shell's: write `(exec ${STUDENT-} COMMAND…) &` there.
 as_student() { ${STUDENT-} "$@"; }
 
-# ordinary COMMAND…: runs it as somebody who is not root, whoever checks.
-ordinary() {
-  if [ -n "${STUDENT-}" ]; then as_student "$@"
-  elif [ "$(id -u)" = 0 ]; then setpriv --reuid=29999 --regid=29999 --clear-groups "$@"
-  else "$@"
-  fi
-}
+# ordinary COMMAND…: runs it as somebody who is not root, whoever checks. In the background: `(exec $ORDINARY COMMAND…) &`.
+ordinary() { $ORDINARY "$@"; }
+ORDINARY=${STUDENT-}
+[ -n "$ORDINARY" ] || [ "$(id -u)" != 0 ] || ORDINARY="setpriv --reuid=29999 --regid=29999 --clear-groups"
 
 # field NAME PID: a line of /proc/PID/status, without its name. Nothing, if there is no such process.
 field() { sed -n "s/^$1:[[:space:]]*//p" "/proc/$2/status" 2>/dev/null; }
