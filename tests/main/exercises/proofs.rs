@@ -26,6 +26,7 @@ fn sound(world: &World, chapter: &str) {
 
 as_user!(chapter01, |world| sound(world, "1"));
 as_user!(chapter02, |world| sound(world, "2"));
+as_user!(chapter03, |world| sound(world, "3"));
 as_user!(chapter04, |world| sound(world, "4"));
 as_user!(chapter08, |world| sound(world, "8"));
 
