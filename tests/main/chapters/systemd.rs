@@ -82,10 +82,16 @@ pub fn parent(pid: i32) -> i32 {
     stat.expect("it runs").parent
 }
 
+/// The children of a process; none if there is no such process.
+pub fn children(pid: i32) -> Vec<i32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_whitespace().map(|child| child.parse().expect("a number")).collect()
+}
+
 /// The only child of a process.
 pub fn child(pid: i32) -> i32 {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("it runs");
-    children.trim().parse().unwrap_or_else(|_| panic!("one child, not {children:?}"))
+    let [child] = children(pid)[..] else { panic!("{pid} has {:?} and not one child", children(pid)) };
+    child
 }
 
 /// What /proc says of a process, with spaces for the zeros between words.

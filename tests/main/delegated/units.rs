@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 
 use super::{in_session, limits_can_be_set};
 use crate::chapters::root_with;
-use crate::chapters::systemd::{child, greeting, parent, told};
+use crate::chapters::systemd::{child, children, greeting, parent, told};
 use crate::running::{Input, Output, Running, until, until_gone};
 use crate::setup::setup;
 use crate::world::{Who, World};
@@ -249,9 +249,14 @@ both!(whoever_connects_starts_the_container, |world| {
         let hello = format!("hello from process 2 on {}\n", unit.name);
         assert_eq!(comes(), hello);
         until("it has ended, since nobody comes", || (unit.show("SubState") == "dead").then_some(()));
-        assert_eq!(comes(), hello);
-        // Who comes when it has just been killed waits for the next. (It may have ended by itself meanwhile.)
-        let _ = kill(Pid::from_raw(unit.main().max(2)), Signal::SIGKILL);
+        let (main, server) = until("it serves, and has not ended by itself yet", || {
+            assert_eq!(comes(), hello);
+            let main = unit.main();
+            children(main).first().map(|server| (main, *server))
+        });
+        let _ = kill(Pid::from_raw(main), Signal::SIGKILL);
+        // Whom it has accepted is lost with it, and the kernel ends it a moment after process 1. Who comes then waits.
+        until_gone(server);
         assert_eq!(comes(), hello);
         unit.uninstall().ok();
         unit.is_gone();
