@@ -138,6 +138,8 @@ fn run(answer: &Answer, test: &Test) -> Result<(Outcome, usize)> {
         .env("ANSWER", &answer.files)
         .env("STUDENT", student::prefix())
         .env("LC_ALL", "C")
+        // An error of the student's program is one line of its output, which a backtrace would bury.
+        .env_remove("RUST_BACKTRACE")
         .current_dir(scratch.work()?)
         .stdin(Stdio::null())
         .stdout(File::create(&output)?)
