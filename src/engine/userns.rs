@@ -48,11 +48,12 @@ impl Engine {
     }
 
     fn enter_user_namespace(&self, container: Option<&Container>) -> Result<()> {
-        if let Some(container) = container
-            && let Some(host) = container.monitor().or_else(|| container.process()).or_else(|| container.holder())
-            && join(host)?
-        {
-            return namespace::unshare(&[Namespace::Mount]);
+        // Any of them will do; and one that was just killed is no reason to make another namespace, from which the
+        // container could not be reached.
+        for host in container.into_iter().flat_map(|it| [it.monitor(), it.process(), it.holder()]).flatten() {
+            if join(host)? {
+                return namespace::unshare(&[Namespace::Mount]);
+            }
         }
         // Two commands that start at once must not both find nobody and make two.
         let _deciding = Lock::exclusive(&self.paths.run.join("userns.lock"))?;
