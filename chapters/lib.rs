@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Parser};
-use podling::hint::{hinted, render};
+use podling::hint::{first_paragraph, hinted, render};
 use podling::linux::process::NotRunnable;
 use podling::trace::{self, Actor, Format, Topic};
 
@@ -96,12 +96,10 @@ fn narrate(matches: &ArgMatches) -> Result<()> {
     Ok(())
 }
 
-/// clap explains a mistake in paragraphs; the first says what it is. Where nothing was said, it explains everything.
+/// A mistake on the command line. Where nothing was said, clap explains everything.
 fn one_line(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return "no command was given".into();
     }
-    let text = error.to_string();
-    let first = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
-    first.split_whitespace().collect::<Vec<_>>().join(" ")
+    first_paragraph(&error.to_string())
 }

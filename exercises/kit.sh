@@ -88,31 +88,6 @@ needs_user_namespaces() {
 # needs_program NAME PACKAGE: unfit where it is not installed.
 needs_program() { command -v "$1" >/dev/null || unfit "there is no program $1" "install the package $2"; }
 
-# needs_mapped_ids: unfit where the user has no subordinate ids, or no newuidmap.
-needs_mapped_ids() {
-  needs_program newuidmap "uidmap (Debian, Ubuntu) or shadow-utils (Fedora)"
-  grep -q "^$(id -un):\|^$(id -u):" /etc/subuid && grep -q "^$(id -un):\|^$(id -u):" /etc/subgid ||
-    unfit "$(id -un) has no subordinate ids" "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $(id -un)"
-}
-
-# delegated CONTROLLER… -- COMMAND…: runs the command in a control group of its own, in which it may make others with these
-# controllers. Systemd is asked for it. Unfit where there is none to be had.
-delegated() {
-  local wanted=() controllers
-  while [ "$1" != -- ]; do wanted+=("$1"); shift; done
-  shift
-  [ "$(stat -fc %T /sys/fs/cgroup 2>/dev/null)" = cgroup2fs ] ||
-    unfit "control groups are not of version 2 here" "boot with systemd.unified_cgroup_hierarchy=1"
-  systemd-run --user --quiet --scope -p Delegate=yes true 2>/dev/null ||
-    unfit "there is no systemd of yours to delegate a control group" "log in on the console or by ssh, not by su"
-  controllers=$(systemd-run --user --quiet --scope -p Delegate=yes sh -c 'cat "/sys/fs/cgroup$(sed s/^0::// /proc/self/cgroup)/cgroup.controllers"')
-  for controller in "${wanted[@]}"; do
-    [[ " $controllers " == *" $controller "* ]] ||
-      unfit "the controller $controller is not delegated to you" "podling doctor says how to have it delegated"
-  done
-  systemd-run --user --quiet --scope -p Delegate=yes "$@"
-}
-
 # as_student COMMAND…: runs it as the student's program is run. (Where answers are graded he is another user than the check.)
 # In the background $! would be a shell's: write `(exec ${STUDENT-} COMMAND…) &` there.
 as_student() { ${STUDENT-} "$@"; }

@@ -44,6 +44,12 @@ pub fn cure(error: &Error) -> Option<&str> {
     error.downcast_ref().map(|Hinted { hint, .. }| hint.as_str())
 }
 
+/// What a parser of command lines says, in one line: it explains a mistake in paragraphs, and the first says what it is.
+pub fn first_paragraph(said: &str) -> String {
+    let first = said.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+    first.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// An error and its causes in one line: `mounting /proc: Operation not permitted`.
 pub fn line(error: &Error) -> String {
     let mut parts: Vec<String> = Vec::new();

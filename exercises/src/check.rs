@@ -97,21 +97,6 @@ pub fn check_counting(answer: &Answer) -> Result<(Checked, usize)> {
     Ok((Checked { id: exercise.id.clone(), title: exercise.title.clone(), outcome, tests }, left))
 }
 
-/// An exercise whose answer does not compile: no test was run, and none is passed.
-pub fn not_compiled(exercise: &Exercise, output: &str) -> Checked {
-    let outcome = Outcome::NotCompiled { output: output.to_owned() };
-    let tests = exercise.tests.iter();
-    let tests = tests
-        .map(|test| Tested {
-            name: test.name.clone(),
-            title: test.title.clone(),
-            of: test.points,
-            outcome: Outcome::NotCompiled { output: String::new() },
-        })
-        .collect();
-    Checked { id: exercise.id.clone(), title: exercise.title.clone(), outcome, tests }
-}
-
 /// A text can only be looked at for being there.
 fn written(answer: &Answer) -> Result<Outcome> {
     for name in answer.exercise.files()? {

@@ -21,7 +21,7 @@ use podling::hint::hinted;
 use crate::catalogue::{Catalogue, Exercise};
 use crate::folder::write_package;
 use crate::grade::submissions::{Submission, collect_written, submissions, take};
-use crate::outcome::{Checked, Outcome, Tested};
+use crate::outcome::{Checked, Outcome};
 use crate::pack::{self, Audience};
 use crate::report;
 use crate::scratch::Scratch;
@@ -211,7 +211,8 @@ impl Room {
         let own = Scratch::new()?;
         let (files, out) = (own.path.join("files"), own.path.join("out"));
         if take(student, exercise, &files)?.is_none() {
-            return Ok(everywhere(exercise, &Outcome::wrong("not handed in")));
+            let outcome = Outcome::wrong("not handed in");
+            return Ok(Checked::untested(exercise, outcome.clone(), &outcome));
         }
         fs::create_dir(&out)?;
         // Everybody is somebody else: the kernel counts a user's processes over all containers.
@@ -221,7 +222,8 @@ impl Room {
         let log = own.path.join("log");
         let seconds = 60 + exercise.tests.iter().map(|test| test.seconds).sum::<u64>();
         let myself = std::env::current_exe().context("where podling-learn is")?;
-        let mut command = podling_program::run(&self.podling, &["run", "--rm", "--network=none", "--read-only"]);
+        let mut command = Command::new(&self.podling);
+        command.args(["run", "--rm", "--network=none", "--read-only"]);
         command.args(["--cap-add=sys_admin", "--cap-add=sys_ptrace", "--security-opt=unmask=ALL", "--hostname=grader"]);
         command.args(["--ulimit=core=0", "--ulimit=nofile=1024", "--tmpfs=/work:size=512m,mode=755,exec"]);
         command.args(["--tmpfs=/tmp:size=64m,mode=1777,exec", &format!("--timeout={seconds}")]).args(&self.limits);
@@ -258,38 +260,24 @@ impl Room {
         {
             return Ok(checked);
         }
-        Ok(everywhere(
-            exercise,
-            &match status.code() {
-                Some(137) => Outcome::Wrong {
-                    message: format!(
-                        "it used more memory than it may, or more time than {seconds} seconds, and was killed"
-                    ),
-                    output: String::new(),
-                    late: true,
-                },
-                _ => Outcome::Broken { message: format!("its container ended with {status}: {}", said.trim_end()) },
+        let outcome = match status.code() {
+            Some(137) => Outcome::Wrong {
+                message: format!(
+                    "it used more memory than it may, or more time than {seconds} seconds, and was killed"
+                ),
+                output: String::new(),
+                late: true,
             },
-        ))
+            _ => Outcome::Broken { message: format!("its container ended with {status}: {}", said.trim_end()) },
+        };
+        Ok(Checked::untested(exercise, outcome.clone(), &outcome))
     }
-}
-
-/// The same outcome for an exercise and all its tests.
-fn everywhere(exercise: &Exercise, outcome: &Outcome) -> Checked {
-    let test = |test: &crate::catalogue::Test| Tested {
-        name: test.name.clone(),
-        title: test.title.clone(),
-        of: test.points,
-        outcome: outcome.clone(),
-    };
-    let tests = exercise.tests.iter().map(test).collect();
-    Checked { id: exercise.id.clone(), title: exercise.title.clone(), outcome: outcome.clone(), tests }
 }
 
 /// The limits that need control groups, where this user may set them; else a warning, and the others must do.
 fn limits(podling: &Path, memory: &str) -> Result<Vec<String>> {
     let all = vec![format!("--memory={memory}"), "--pids-limit=512".to_owned()];
-    let said = podling_program::run(podling, &["info", "--format={{json .Host.CgroupControllers}}"]).output();
+    let said = Command::new(podling).args(["info", "--format={{json .Host.CgroupControllers}}"]).output();
     let said = said.with_context(|| format!("running {}", podling.display()))?;
     if !said.status.success() {
         let words = String::from_utf8_lossy(&said.stderr).trim_end().to_owned();

@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use podling::hint::{hinted, render};
+use podling::hint::{first_paragraph, hinted, render};
 
 use crate::catalogue::{Catalogue, Exercise};
 use crate::check::Answer;
@@ -59,6 +59,16 @@ struct Options {
 enum Command {
     /// Tell whether this machine can run the exercises, and what cures it
     Doctor,
+    #[command(flatten)]
+    WithExercises(WithExercises),
+    /// What runs inside the grading container
+    #[command(hide = true)]
+    Inside(grade::inside::Options),
+}
+
+/// What is about exercises, and so wants to know where they are.
+#[derive(Subcommand)]
+enum WithExercises {
     /// List the exercises
     List {
         /// Exercises or chapters; all, if none is named
@@ -94,9 +104,6 @@ enum Command {
     Pack(pack::Options),
     /// Prove that exercises are sound: starters fail, solutions pass, mutants get their messages
     Prove(prove::Options),
-    /// What runs inside the grading container
-    #[command(hide = true)]
-    Inside(grade::inside::Options),
 }
 
 fn main() -> ExitCode {
@@ -112,73 +119,71 @@ fn refuse(error: clap::Error) -> anyhow::Error {
     if !error.use_stderr() {
         error.exit();
     }
-    let text = error.to_string();
-    let first = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
-    hinted(first.split_whitespace().collect::<Vec<_>>().join(" "), "podling-learn --help")
+    hinted(first_paragraph(&error.to_string()), "podling-learn --help")
 }
 
 fn act(options: Options) -> Result<u8> {
     let here = env::current_dir().context("the current directory")?;
-    let command = match options.command {
-        // These two work without a catalogue.
-        Some(Command::Doctor) => return podling_program::doctor(),
-        Some(Command::Inside(options)) => return grade::inside::run(&options),
-        other => other.unwrap_or(Command::Status),
+    match options.command.unwrap_or(Command::WithExercises(WithExercises::Status)) {
+        Command::Doctor => podling_program::doctor(),
+        Command::Inside(options) => grade::inside::run(&options),
+        Command::WithExercises(command) => {
+            let catalogue = Catalogue::read(&place_of_exercises(options.exercises, &here)?)?;
+            with_exercises(command, &catalogue, &here)
+        }
+    }
+}
+
+fn with_exercises(command: WithExercises, catalogue: &Catalogue, here: &Path) -> Result<u8> {
+    // The student's folder, and which exercise is meant.
+    let of = |id: Option<&str>| -> Result<_> {
+        let folder = Folder::find(here)?;
+        let exercise = chosen(catalogue, &folder, id)?;
+        Ok((folder, exercise))
     };
-    let catalogue = Catalogue::read(&place_of_exercises(options.exercises, &here)?)?;
     match command {
-        Command::Doctor | Command::Inside(_) => unreachable!("done above"),
-        Command::List { names } => {
-            tell::list(&catalogue.select(&names)?, Folder::find(&here).ok().as_ref());
-            Ok(0)
+        WithExercises::List { names } => tell::list(&catalogue.select(&names)?, Folder::find(here).ok().as_ref()),
+        WithExercises::Start { id } => return start(catalogue, here, id.as_deref()),
+        WithExercises::Check { id, watch: true, .. } => {
+            let (mut folder, exercise) = of(id.as_deref())?;
+            return watch::watch(catalogue, &mut folder, exercise);
         }
-        Command::Status => {
-            tell::status(&catalogue, Folder::find(&here).ok().as_ref());
-            Ok(0)
-        }
-        Command::Start { id } => start(&catalogue, &here, id.as_deref()),
-        Command::Check { id, watch: true, .. } => watch::watch(&catalogue, &mut Folder::find(&here)?, id.as_deref()),
-        Command::Check { id, json, .. } => {
-            let mut folder = Folder::find(&here)?;
-            let exercise = chosen(&catalogue, &folder, id.as_deref())?;
+        WithExercises::Check { id, json, .. } => {
+            let (mut folder, exercise) = of(id.as_deref())?;
             let checked = check(&mut folder, exercise)?;
             if json {
                 println!("{}", serde_json::to_string_pretty(&checked)?);
             } else {
-                print!("{}", tell::checked(&checked, exercise, next(&catalogue, &folder)));
+                print!("{}", tell::checked(&checked, exercise, next(catalogue, Some(&folder))));
             }
-            Ok(checked.outcome.status())
+            return Ok(checked.outcome.status());
         }
-        Command::Hint { id } => {
-            let mut folder = Folder::find(&here)?;
-            let exercise = chosen(&catalogue, &folder, id.as_deref())?;
+        WithExercises::Hint { id } => {
+            let (mut folder, exercise) = of(id.as_deref())?;
             print!("{}", hint(&mut folder, exercise)?);
-            Ok(0)
         }
-        Command::Reset { id } => {
-            let mut folder = Folder::find(&here)?;
-            let exercise = chosen(&catalogue, &folder, id.as_deref())?;
+        WithExercises::Reset { id } => {
+            let (mut folder, exercise) = of(id.as_deref())?;
             let kept = folder.reset(exercise)?;
             println!("{} is as it was given out.", exercise.id);
             for path in kept {
                 println!("What you had written is now {}", path.display());
             }
-            Ok(0)
         }
-        Command::Explain { id } => {
-            let folder = Folder::find(&here)?;
-            let exercise = chosen(&catalogue, &folder, id.as_deref())?;
+        WithExercises::Explain { id } => {
+            let (folder, exercise) = of(id.as_deref())?;
             if !folder.has_passed(exercise) {
                 let cure = format!("podling-learn hint {}", exercise.id);
                 return Err(hinted(format!("{} is explained when you have passed it", exercise.id), cure));
             }
             print!("{}", exercise.text("explain.md")?);
-            Ok(0)
         }
-        Command::Grade(options) => grade::grade(&catalogue, &options),
-        Command::Pack(options) => pack::pack(&catalogue, &options),
-        Command::Prove(options) => prove::prove(&catalogue, &options),
+        WithExercises::Grade(options) => return grade::grade(catalogue, &options),
+        WithExercises::Pack(options) => pack::pack(catalogue, &options)?,
+        WithExercises::Prove(options) => return prove::prove(catalogue, &options),
+        WithExercises::Status => tell::status(catalogue, Folder::find(here).ok().as_ref()),
     }
+    Ok(0)
 }
 
 /// Where the exercises are: as said, or in podling's sources, in which we stand or from which we were built.
@@ -208,8 +213,8 @@ fn chosen<'a>(catalogue: &'a Catalogue, folder: &Folder, id: Option<&str>) -> Re
 }
 
 /// What comes next: the first in order that has not passed.
-fn next<'a>(catalogue: &'a Catalogue, folder: &Folder) -> Option<&'a Exercise> {
-    catalogue.exercises.iter().find(|exercise| !folder.has_passed(exercise))
+fn next<'a>(catalogue: &'a Catalogue, folder: Option<&Folder>) -> Option<&'a Exercise> {
+    catalogue.exercises.iter().find(|exercise| !folder.is_some_and(|folder| folder.has_passed(exercise)))
 }
 
 fn start(catalogue: &Catalogue, here: &Path, id: Option<&str>) -> Result<u8> {
@@ -220,7 +225,7 @@ fn start(catalogue: &Catalogue, here: &Path, id: Option<&str>) -> Result<u8> {
         }
         Err(_) => Folder::create(&here.join(NAME))?,
     };
-    let Some(exercise) = id.map(|id| catalogue.find(id)).transpose()?.or_else(|| next(catalogue, &folder)) else {
+    let Some(exercise) = id.map(|id| catalogue.find(id)).transpose()?.or_else(|| next(catalogue, Some(&folder))) else {
         println!("You have passed all exercises.");
         return Ok(0);
     };
@@ -240,7 +245,7 @@ fn check(folder: &mut Folder, exercise: &Exercise) -> Result<Checked> {
     }
     let checked = match check::compile(&folder.root, exercise)? {
         Ok(program) => check::check(&Answer { exercise, files, program })?,
-        Err(words) => check::not_compiled(exercise, &words),
+        Err(words) => Checked::not_compiled(exercise, &words),
     };
     let record = folder.record(exercise);
     record.checks += 1;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::catalogue::{Exercise, Test};
+
 /// What one test, or a whole exercise, ended with. In the order of what matters more to whoever grades.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
@@ -89,6 +91,24 @@ pub struct Checked {
 }
 
 impl Checked {
+    /// An exercise of which no test was run: the same is said of each.
+    pub fn untested(exercise: &Exercise, whole: Outcome, each: &Outcome) -> Self {
+        let test = |test: &Test| Tested {
+            name: test.name.clone(),
+            title: test.title.clone(),
+            of: test.points,
+            outcome: each.clone(),
+        };
+        let tests = exercise.tests.iter().map(test).collect();
+        Self { id: exercise.id.clone(), title: exercise.title.clone(), outcome: whole, tests }
+    }
+
+    /// Its answer does not compile. The compiler's words are said once, and not of each test.
+    pub fn not_compiled(exercise: &Exercise, words: &str) -> Self {
+        let (whole, each) = (words.to_owned(), String::new());
+        Self::untested(exercise, Outcome::NotCompiled { output: whole }, &Outcome::NotCompiled { output: each })
+    }
+
     /// Whether something was ended for taking too long.
     pub fn is_late(&self) -> bool {
         let late = |outcome: &Outcome| matches!(outcome, Outcome::Wrong { late: true, .. });

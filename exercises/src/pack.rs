@@ -36,7 +36,7 @@ pub struct Options {
 const SECRET: [&str; 2] = ["solution", "mutants"];
 
 /// `podling-learn pack`.
-pub fn pack(catalogue: &Catalogue, options: &Options) -> Result<u8> {
+pub fn pack(catalogue: &Catalogue, options: &Options) -> Result<()> {
     let audience = if options.audience == Audience::Student { "student" } else { "instructor" };
     let path = options.output.clone().unwrap_or_else(|| format!("podling-exercises-{audience}.tar.gz").into());
     let mut whole = GzEncoder::new(Vec::new(), Compression::default());
@@ -57,7 +57,7 @@ pub fn pack(catalogue: &Catalogue, options: &Options) -> Result<u8> {
         .and_then(|mut file| file.write_all(&bytes))
         .with_context(|| format!("writing {}", path.display()))?;
     println!("{}: {} exercises, {} files", path.display(), catalogue.exercises.len(), files.len());
-    Ok(0)
+    Ok(())
 }
 
 /// The files of a pack: each by its name in it, and where it is.

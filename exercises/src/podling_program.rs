@@ -1,6 +1,6 @@
 //! The program podling: it tells what the machine can do, and runs the containers in which answers are graded.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
@@ -19,14 +19,7 @@ pub fn find() -> Result<PathBuf> {
 /// `podling doctor`, with its words and its exit status.
 pub fn doctor() -> Result<u8> {
     let podling = find()?;
-    let status = run(&podling, &["doctor"]).status();
+    let status = Command::new(&podling).arg("doctor").status();
     let status = status.map_err(|error| cured(error, format!("running {}", podling.display()), "cargo build"))?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
-}
-
-/// A command of podling's.
-pub fn run(podling: &Path, words: &[&str]) -> Command {
-    let mut command = Command::new(podling);
-    command.args(words);
-    command
 }

@@ -55,7 +55,7 @@ pub fn status(catalogue: &Catalogue, folder: Option<&Folder>) {
     }
     let done = catalogue.exercises.iter().filter(passed).count();
     println!("\n{done} of {} passed.", catalogue.exercises.len());
-    match (folder, catalogue.exercises.iter().find(|exercise| !passed(exercise))) {
+    match (folder, crate::next(catalogue, folder)) {
         (_, None) => println!("That is all of them."),
         (None, Some(first)) => println!("Begin with: podling-learn start {}", first.id),
         (Some(folder), Some(next)) if folder.has_started(next) => {

@@ -41,9 +41,8 @@ impl Drop for Keys {
 }
 
 /// Watches until `q`.
-pub fn watch(catalogue: &Catalogue, folder: &mut Folder, id: Option<&str>) -> Result<u8> {
+pub fn watch<'a>(catalogue: &'a Catalogue, folder: &mut Folder, mut exercise: &'a Exercise) -> Result<u8> {
     let _keys = Keys::begin()?;
-    let mut exercise = crate::chosen(catalogue, folder, id)?;
     loop {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).context("inotify_init1")?;
         let events = AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO;
@@ -53,13 +52,13 @@ pub fn watch(catalogue: &Catalogue, folder: &mut Folder, id: Option<&str>) -> Re
         let checked = crate::check(folder, exercise)?;
         clear();
         println!("{}\n", exercise.place().display());
-        print!("{}", tell::checked(&checked, exercise, crate::next(catalogue, folder)));
+        print!("{}", tell::checked(&checked, exercise, crate::next(catalogue, Some(folder))));
         println!("\n[h] hint  [t] task  [c] check again  [n] next  [q] quit");
         stdout().flush()?;
         match wait(&inotify, folder, exercise)? {
             Wish::Again => {}
             Wish::Quit => return Ok(checked.outcome.status()),
-            Wish::Next => match crate::next(catalogue, folder) {
+            Wish::Next => match crate::next(catalogue, Some(folder)) {
                 None => {
                     println!("You have passed all exercises.");
                     return Ok(0);

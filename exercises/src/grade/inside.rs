@@ -4,12 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::catalogue::{Catalogue, names};
 use crate::check::{self, Answer};
 use crate::folder::write_package;
+use crate::outcome::Checked;
 use crate::student;
 
 #[derive(Debug, Args)]
@@ -31,19 +32,24 @@ pub fn run(options: &Options) -> Result<u8> {
     let (work, files) = (Path::new("/work"), Path::new("/work").join(exercise.place()));
     fs::create_dir_all(&files)?;
     for name in names(Path::new("/grader/files"))? {
-        fs::copy(Path::new("/grader/files").join(&name), files.join(&name))?;
-        student::own(&files.join(name))?;
+        fs::copy(Path::new("/grader/files").join(&name), files.join(name))?;
     }
     write_package(work, [(exercise.id.clone(), exercise.place().join("main.rs"))].into_iter())?;
     // Cargo compares times: they must come along.
-    Command::new("cp").args(["-a", "/grader-target", "/work/target"]).status()?;
+    command("cp", &["-a", "/grader-target", "/work/target"])?;
     let owner = format!("{0}:{0}", options.uid);
-    Command::new("chown").args(["-R", "--no-dereference", &owner, "/work"]).status()?;
+    command("chown", &["-R", "--no-dereference", &owner, "/work"])?;
     let checked = match check::compile(work, exercise)? {
         Ok(program) => check::check(&Answer { exercise, files, program })?,
-        Err(words) => check::not_compiled(exercise, &words),
+        Err(words) => Checked::not_compiled(exercise, &words),
     };
     fs::write("/grader/out/result.json.new", serde_json::to_string(&checked)?)?;
     fs::rename("/grader/out/result.json.new", "/grader/out/result.json")?;
     Ok(0)
+}
+
+fn command(program: &str, words: &[&str]) -> Result<()> {
+    let status = Command::new(program).args(words).status().with_context(|| format!("running {program}"))?;
+    ensure!(status.success(), "{program} {}: {status}", words.join(" "));
+    Ok(())
 }
