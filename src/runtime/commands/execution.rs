@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
-use oci_spec::runtime::Process as OciProcess;
+use oci_spec::runtime::{Capabilities, Process as OciProcess};
 
 use super::descriptors;
 use crate::runtime::arguments::Arguments;
@@ -75,7 +75,7 @@ fn process_of_words(store: &Store, id: &str, program: &[String], arguments: &Arg
 
 /// `--cap`: added to what may be used, never to what is inherited (CVE-2022-29162).
 fn add_capabilities(process: &mut OciProcess, arguments: &Arguments) -> Result<()> {
-    let mut added = oci_spec::runtime::Capabilities::new();
+    let mut added = Capabilities::new();
     for name in arguments.values("cap") {
         let upper = name.to_ascii_uppercase();
         let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
@@ -84,16 +84,10 @@ fn add_capabilities(process: &mut OciProcess, arguments: &Arguments) -> Result<(
     if added.is_empty() {
         return Ok(());
     }
+    let wider = |set: &Option<Capabilities>| Some(set.iter().flatten().chain(&added).copied().collect());
     let mut sets = process.capabilities().clone().unwrap_or_default();
-    for set in [sets.bounding().clone(), sets.effective().clone(), sets.permitted().clone()].into_iter().enumerate() {
-        let mut wider = set.1.unwrap_or_default();
-        wider.extend(added.iter().copied());
-        match set.0 {
-            0 => sets.set_bounding(Some(wider)),
-            1 => sets.set_effective(Some(wider)),
-            _ => sets.set_permitted(Some(wider)),
-        };
-    }
+    let (bounding, effective, permitted) = (wider(sets.bounding()), wider(sets.effective()), wider(sets.permitted()));
+    sets.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
     process.set_capabilities(Some(sets));
     Ok(())
 }
