@@ -86,19 +86,15 @@ fn without_pids(told: &Value) -> String {
     told.to_string().replace(&pid.to_string(), "N")
 }
 
-/// Drives both, and compares.
+/// Calls both and looks at each: what was seen of the real one and of ours must be the same.
 #[track_caller]
-fn both(world: &World, script: &str, further: &[&str], drive: impl Fn(&mut Seen)) -> String {
+fn compare<'w>(world: &World, call: impl Fn(&Path) -> Called<'w>, look: impl Fn(&mut Seen)) -> String {
     let [real, ours] = [PathBuf::from("/usr/bin/conmon"), ours(world)].map(|conmon| {
-        let mut called = Called::container(world, &conmon, script, further);
+        let mut called = call(&conmon);
         let bundle = called.bundle.clone();
         called.give_leave();
-        let first = called.first();
-        let told = called.told();
         let mut seen = Seen { called: &mut called, text: String::new() };
-        seen.note("first", (first.status, first.stdout, first.stderr));
-        seen.note("told", without_pids(&told));
-        drive(&mut seen);
+        look(&mut seen);
         let text = seen.text;
         drop(called);
         fs::remove_dir_all(bundle).expect("our own directory");
@@ -106,6 +102,19 @@ fn both(world: &World, script: &str, further: &[&str], drive: impl Fn(&mut Seen)
     });
     assert_eq!(real, ours, "the real one's is first");
     ours
+}
+
+/// Drives a container of each.
+#[track_caller]
+fn both(world: &World, script: &str, further: &[&str], drive: impl Fn(&mut Seen)) -> String {
+    let call = |conmon: &Path| Called::container(world, conmon, script, further);
+    compare(world, call, |seen| {
+        let first = seen.called.first();
+        let told = seen.called.told();
+        seen.note("first", (first.status, first.stdout, first.stderr));
+        seen.note("told", without_pids(&told));
+        drive(seen);
+    })
 }
 
 as_root!(output_on_two_streams_and_an_exit_status, |world| {
@@ -419,24 +428,17 @@ as_root!(the_one_that_stays_in_the_foreground, |world| {
 });
 
 /// With `--sync` the process that was called is the monitor.
+#[track_caller]
 fn both_in_the_foreground(world: &World, script: &str) -> String {
-    let [real, ours] = [PathBuf::from("/usr/bin/conmon"), ours(world)].map(|conmon| {
-        let mut called = Called::container(world, &conmon, script, &["--sync"]);
-        called.give_leave();
-        let told = called.told();
-        called.start();
-        let first = called.first();
-        let mut seen = Seen { called: &mut called, text: String::new() };
+    let call = |conmon: &Path| Called::container(world, conmon, script, &["--sync"]);
+    compare(world, call, |seen| {
+        let told = seen.called.told();
+        seen.called.start();
+        let first = seen.called.first();
         seen.note("told", without_pids(&told));
         seen.note("status", first.status);
         seen.remains();
-        let (text, bundle) = (seen.text, called.bundle.clone());
-        drop(called);
-        fs::remove_dir_all(bundle).expect("our own directory");
-        text
-    });
-    assert_eq!(real, ours, "the real one's is first");
-    ours
+    })
 }
 
 as_root!(where_the_socket_s_path_is_shortened, |world| {
@@ -473,19 +475,16 @@ as_root!(where_the_socket_s_path_is_shortened, |world| {
 /// One exec session in a container that runs, with each.
 #[track_caller]
 fn both_in_a_session(world: &World, arguments: &[&str], further: &[&str], input: Option<&str>) -> String {
-    let container_s = ours(world);
-    let mut container = Called::container(world, &container_s, "sleep 1000", &[]);
+    let mut container = Called::container(world, &ours(world), "sleep 1000", &[]);
     container.created();
     container.start();
-    let [real, ours] = [PathBuf::from("/usr/bin/conmon"), container_s].map(|conmon| {
-        let mut called = container.session(&conmon, arguments, further);
-        called.give_leave();
-        let ready = line(&mut called.attach);
-        let mut client = called.connect();
-        called.give_leave();
-        let first = called.first();
-        let told = called.told();
-        let mut seen = Seen { called: &mut called, text: String::new() };
+    let call = |conmon: &Path| container.session(conmon, arguments, further);
+    compare(world, call, |seen| {
+        let ready = line(&mut seen.called.attach);
+        let mut client = seen.called.connect();
+        seen.called.give_leave();
+        let first = seen.called.first();
+        let told = seen.called.told();
         seen.note("ready", ready);
         seen.note("first", (first.status, first.stdout, first.stderr));
         seen.note("told", without_pids(&told));
@@ -501,13 +500,7 @@ fn both_in_a_session(world: &World, arguments: &[&str], further: &[&str], input:
             until_gone(seen.called.monitor());
             seen.remains();
         }
-        let (text, bundle) = (seen.text, called.bundle.clone());
-        drop(called);
-        fs::remove_dir_all(bundle).expect("our own directory");
-        text
-    });
-    assert_eq!(real, ours, "the real one's is first");
-    ours
+    })
 }
 
 as_root!(an_exec_session_s_words_and_status, |world| {
