@@ -111,3 +111,12 @@ as_user!(watching_checks_again_when_a_file_is_saved, |world| {
     let said = learn_with(world, &catalogue, ["check", "--watch"]);
     assert!(said.fails(125).contains("watching needs a terminal"), "{said}");
 });
+
+as_user!(what_a_check_ends_itself_is_not_told_as_output, |world| {
+    let check =
+        "seven() { sh -c 'sleep 1000 & wait' & first_child $! >/dev/null; end $!; wrong 'that is one too many'; }\n";
+    let catalogue = planted(world, &[("check.sh", check)]);
+    learn_with(world, &catalogue, ["start"]).ok();
+    let said = learn_with(world, &catalogue, ["check"]);
+    assert!(said.status == 1 && !said.stdout.contains("it wrote"), "{said}");
+});
