@@ -16,9 +16,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use nix::Result;
 use nix::errno::Errno;
+use nix::poll::PollFd;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::Pid;
 
@@ -157,27 +159,58 @@ pub fn close_inherited(first: RawFd, last: RawFd) -> Result<()> {
 /// Lets go of this program's read-only pages, its own and its libraries' (madvise(2), `MADV_DONTNEED`): they stay in the
 /// page cache, and those that are needed again are mapped again when touched. Starting takes much more code than waiting.
 pub fn release_code() {
-    unsafe extern "C" fn release(object: *mut libc::dl_phdr_info, _: usize, _: *mut c_void) -> c_int {
-        // SAFETY: the dynamic linker (or libc, in a static program) passes a valid object for the time of this call.
-        let object = unsafe { &*object };
+    for (start, length) in code() {
+        // SAFETY: the pages are a private mapping of a file, never written, so the file brings back the same.
+        unsafe { libc::madvise(start as *mut c_void, length, libc::MADV_DONTNEED) };
+    }
+}
+
+/// Lets go of them and waits, as ppoll(2) does; `timeout` none: for as long as it takes.
+///
+/// Both in one function, with nothing but system calls in it: whatever runs after the last page has gone brings back its
+/// own, and the fifteen around it with it. So while we wait there are only this function's and those of libc's `syscall`.
+#[inline(never)]
+pub fn poll_without_code(fds: &mut [PollFd], timeout: Option<Duration>) -> Result<c_long> {
+    let mut left = timeout.map(|left| libc::timespec {
+        tv_sec: left.as_secs() as libc::time_t,
+        tv_nsec: c_long::from(left.subsec_nanos()),
+    });
+    let left = left.as_mut().map_or(std::ptr::null_mut(), std::ptr::from_mut);
+    let no_mask = std::ptr::null::<libc::sigset_t>();
+    let segments = code();
+    for &(start, length) in &segments {
+        // SAFETY: as in release_code.
+        unsafe { libc::syscall(libc::SYS_madvise, start, length, libc::MADV_DONTNEED) };
+    }
+    // SAFETY: a PollFd is a pollfd (repr(transparent)); `fds` and `left` outlive the call, which is told how many there are.
+    check(unsafe { libc::syscall(libc::SYS_ppoll, fds.as_mut_ptr(), fds.len(), left, no_mask, 0) })
+}
+
+/// Where this program's read-only segments are, and its libraries': address and length, in whole pages.
+fn code() -> Vec<(usize, usize)> {
+    unsafe extern "C" fn list(object: *mut libc::dl_phdr_info, _: usize, found: *mut c_void) -> c_int {
+        // SAFETY: the dynamic linker (or libc, in a static program) passes a valid object for the time of this call, and
+        // what it was given for us, the list below.
+        let (object, found) = unsafe { (&*object, &mut *found.cast::<Vec<(usize, usize)>>()) };
         if object.dlpi_phdr.is_null() {
             return 0;
         }
         // SAFETY: dlpi_phdr points to dlpi_phnum headers.
         let headers = unsafe { std::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum)) };
-        // Whole pages only, and only segments that nobody may write: relocated data lies in a writable one.
+        // Only segments that nobody may write: relocated data lies in a writable one.
         for header in headers.iter().filter(|h| h.p_type == libc::PT_LOAD && h.p_flags & libc::PF_W == 0) {
             let start = (object.dlpi_addr + header.p_vaddr) & !0xfff;
             let end = (object.dlpi_addr + header.p_vaddr + header.p_memsz) & !0xfff;
             if end > start {
-                // SAFETY: the pages are a private mapping of a file, never written, so the file brings back the same.
-                unsafe { libc::madvise(start as *mut c_void, (end - start) as usize, libc::MADV_DONTNEED) };
+                found.push((start as usize, (end - start) as usize));
             }
         }
         0
     }
-    // SAFETY: the callback keeps nothing of what it is shown.
-    unsafe { libc::dl_iterate_phdr(Some(release), std::ptr::null_mut()) };
+    let mut found = Vec::new();
+    // SAFETY: the callback keeps nothing of what it is shown, and the list outlives the call.
+    unsafe { libc::dl_iterate_phdr(Some(list), (&raw mut found).cast()) };
+    found
 }
 
 /// How many seconds local time is ahead of UTC at `seconds` since 1970 (localtime_r(3)); 0 if that cannot be told.

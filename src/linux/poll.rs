@@ -4,12 +4,14 @@
 //! little more than epoll for thousands of descriptors, and is easier to follow for a dozen.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollTimeout};
 
 pub use nix::poll::PollFlags;
+
+use crate::sys;
 
 /// What to wait for; `T` names each descriptor.
 pub struct Wanted<'fd, T> {
@@ -37,17 +39,31 @@ impl<'fd, T> Wanted<'fd, T> {
 
     /// Waits until something is ready or `deadline` has come (then the answer is empty, as it is after a signal handler).
     pub fn wait(mut self, deadline: Option<Instant>) -> nix::Result<Vec<(T, PollFlags)>> {
-        let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
-            // Rounded up: a wait that ends a little early would turn into a busy loop for the rest of the millisecond.
-            let left = deadline.saturating_duration_since(Instant::now()).as_nanos().div_ceil(1_000_000);
-            PollTimeout::from(u16::try_from(left).unwrap_or(u16::MAX))
-        });
-        match nix::poll::poll(&mut self.fds, timeout) {
-            Ok(0) | Err(Errno::EINTR) => return Ok(Vec::new()),
-            Ok(_) => {}
-            Err(error) => return Err(error),
+        let timeout = left(deadline).map_or(PollTimeout::NONE, PollTimeout::from);
+        let waited = nix::poll::poll(&mut self.fds, timeout).map(drop);
+        self.happened(waited)
+    }
+
+    /// The same, with hardly any of this program's code in memory meanwhile: for a wait that may be long.
+    pub fn rest(mut self, deadline: Option<Instant>) -> nix::Result<Vec<(T, PollFlags)>> {
+        let timeout = left(deadline).map(|left| Duration::from_millis(left.into()));
+        let waited = sys::poll_without_code(&mut self.fds, timeout).map(drop);
+        self.happened(waited)
+    }
+
+    fn happened(self, waited: nix::Result<()>) -> nix::Result<Vec<(T, PollFlags)>> {
+        match waited {
+            Err(Errno::EINTR) => return Ok(Vec::new()),
+            other => other?,
         }
         let happened = self.fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
         Ok(self.names.into_iter().zip(happened).filter(|(_, events)| !events.is_empty()).collect())
     }
+}
+
+/// The milliseconds until then, or as many as poll takes. Rounded up: a wait that ends a little early would turn into a
+/// busy loop for the rest of the millisecond.
+fn left(deadline: Option<Instant>) -> Option<u16> {
+    let left = deadline?.saturating_duration_since(Instant::now()).as_nanos().div_ceil(1_000_000);
+    Some(u16::try_from(left).unwrap_or(u16::MAX))
 }

@@ -253,8 +253,6 @@ fn signals() -> nix::Result<SignalFd> {
 
 /// From a container that exists to the end of all. Returns its exit status.
 fn run(Asked { manner, mut report, .. }: Asked, mut watch: Watch) -> Result<i32> {
-    // From here on we mostly wait; the code that brought us here need not stay in memory.
-    sys::release_code();
     let exit = watch.until_the_end(&report)?;
     trace::stage(format_args!("the end: first on disk, then told"));
     let oom = watch.memory.killed(exit);

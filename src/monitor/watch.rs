@@ -24,6 +24,9 @@ const DRAIN_MAX: usize = 1 << 20;
 /// How long clients that are behind, other than the foreground's, may take the rest.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// After so long without anything to do, the code that did the last thing need not stay in memory.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// All that the loop looks after.
 pub struct Watch {
     /// The container's first process.
@@ -73,6 +76,8 @@ impl Watch {
     /// Waits until the process ends, and passes on what comes until then and what is left after. `None`: it ended, but
     /// the kernel does not tell us how.
     pub fn until_the_end(&mut self, report: &Report) -> Result<Option<Exit>> {
+        // From here on we mostly wait, and what brought us here takes much more code than waiting.
+        let mut busy_until = Instant::now();
         loop {
             if self.held && self.clients.has_foreground() {
                 self.held = false;
@@ -80,9 +85,16 @@ impl Watch {
             if !self.held {
                 self.early_words();
             }
-            let next = [self.deadline, self.streams.deadline(), self.clients.deadline()].into_iter().flatten().min();
+            let is_quiet = busy_until <= Instant::now();
+            let busy = Some(busy_until).filter(|_| !is_quiet);
+            let next = [self.deadline, self.streams.deadline(), self.clients.deadline(), busy];
+            let (wanted, next) = (self.wanted(report), next.into_iter().flatten().min());
+            let happened = if is_quiet { wanted.rest(next)? } else { wanted.wait(next)? };
+            if !happened.is_empty() {
+                busy_until = Instant::now() + QUIET;
+            }
             let mut ended = false;
-            for (source, events) in self.wanted(report).wait(next)? {
+            for (source, events) in happened {
                 ended |= source == Source::Process;
                 self.act(source, events);
             }

@@ -289,6 +289,25 @@ as_root!(the_monitor_holds_nothing_of_its_caller, |world| {
     assert_eq!(directory, PathBuf::from("/"));
 });
 
+as_root!(the_monitor_lets_go_of_its_code_whenever_all_is_quiet, |world| {
+    let container = Monitored::create(world, config(world, "c", "echo one; sleep 1000", false));
+    // Before the container has said anything, and again after it has.
+    until("the code it was started with is gone", || (resident_share(&container) < 0.25).then_some(()));
+    let mut client = container.attach();
+    container.start();
+    client.read_exact(&mut [0; 5]).expect("a packet");
+    until("the code that passed it on is gone", || (resident_share(&container) < 0.25).then_some(()));
+});
+
+/// How much of the monitor's own code is in its memory.
+fn resident_share(container: &Monitored) -> f64 {
+    let maps = fs::read_to_string(format!("/proc/{}/smaps", container.child.id())).expect("it lives");
+    let number = |line: &str| line.split_ascii_whitespace().nth(1).and_then(|word| word.parse::<f64>().ok());
+    let code = maps.split_once(" r-xp ").expect("the program's own comes first").1;
+    let field = |name: &str| code.lines().find(|line| line.starts_with(name)).and_then(number).expect("a size in kB");
+    field("Rss:") / field("Size:")
+}
+
 as_root!(a_killed_monitor_leaves_what_the_next_command_can_find_out, |world| {
     let mut container = Monitored::create(world, config(world, "c", "sleep 1000", false));
     container.start();
