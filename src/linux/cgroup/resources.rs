@@ -70,11 +70,14 @@ pub struct Resources {
     pub unified: BTreeMap<String, String>,
 }
 
+/// What a group weighs that nobody has given a weight.
+const USUAL_WEIGHT: u64 = 100;
+
 /// A file of the group and what to write there.
 struct Setting {
     file: String,
     value: String,
-    /// It only takes a limit away: without the controller there is none to take.
+    /// It asks for what every group has anyway, or only takes a limit away: without the controller there is none to take.
     lifts: bool,
 }
 
@@ -89,7 +92,8 @@ impl Resources {
         let lifts = |limit: Option<Limit>| limit == Some(Limit::Max);
         add("cpuset.cpus", self.cpuset_cpus.clone(), false);
         add("cpuset.mems", self.cpuset_mems.clone(), false);
-        add("cpu.weight", self.cpu_weight.map(|weight| weight.to_string()), false);
+        // containerd's `ctr` asks every container's cgroup for version 1's 1024 shares: the same as everybody's.
+        add("cpu.weight", self.cpu_weight.map(|weight| weight.to_string()), self.cpu_weight == Some(USUAL_WEIGHT));
         add("cpu.idle", self.cpu_idle.map(flag), self.cpu_idle == Some(false));
         let maximum = self.cpu_max.map(|(quota, period)| match period {
             Some(period) => format!("{quota} {period}"),

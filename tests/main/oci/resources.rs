@@ -26,12 +26,12 @@ mod only_ours {
     use super::*;
 
     both!(who_asks_for_no_limit_needs_no_controller, |world| {
-        // Podman 5.4 says "unlimited" where others say nothing.
+        // Podman 5.4 says "unlimited" where others say nothing, and containerd's ctr asks for as large a share as everybody has.
         let output = run(world, &["echo", "free"], |config| {
             config["linux"]["resources"] = json!({
                 "pids": { "limit": -1 },
                 "memory": { "limit": -1, "swap": -1 },
-                "cpu": { "quota": -1, "period": 100_000 },
+                "cpu": { "quota": -1, "period": 100_000, "shares": 1024 },
             });
         });
         assert_eq!(output.ok(), "free");
