@@ -7,16 +7,17 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::OFlag;
+use nix::unistd::Pid;
 
 use super::Engine;
 use super::container::{Container, Process};
 use super::failure::Failure;
 use crate::linux::caps::Capability;
 use crate::linux::idmap::{self, IdMap, Kind};
+use crate::linux::namespace::{self, Namespace};
 use crate::linux::resolve;
 
 /// Descriptor, ps(1)'s letter for it, heading.
@@ -92,33 +93,27 @@ pub fn table(engine: &Engine, container: &Container, descriptors: &[String]) -> 
 
 /// The processes that share the pid namespace of `first`; where that is ours too, those that descend from it.
 fn members(first: i32) -> Result<Vec<i32>> {
-    let namespace = |pid: &str| fs::metadata(format!("/proc/{pid}/ns/pid")).map(|it| it.ino()).ok();
-    let theirs = namespace(&first.to_string()).context("the container has just ended")?;
-    let own = namespace("self") != Some(theirs);
+    let of = |pid| namespace::identity(pid, Namespace::Pid);
+    if of(Pid::from_raw(first)).context("the container has just ended")? != of(Pid::this())? {
+        return namespace::sharing(Pid::from_raw(first), Namespace::Pid);
+    }
     let mut parents = BTreeMap::new();
     for entry in fs::read_dir("/proc").context("reading /proc")? {
-        let name = entry?.file_name().into_string().unwrap_or_default();
-        let Ok(pid) = name.parse::<i32>() else { continue };
-        if own && namespace(&name) != Some(theirs) {
-            continue;
-        }
+        let Ok(pid) = entry?.file_name().into_string().unwrap_or_default().parse::<i32>() else { continue };
         if let Some(process) = Sample::of(pid) {
             parents.insert(pid, process.ppid);
         }
     }
-    if !own {
-        let descends = |mut pid: i32| {
-            while pid != first {
-                match parents.get(&pid) {
-                    Some(&parent) if parent > 0 => pid = parent,
-                    _ => return false,
-                }
+    let descends = |mut pid: i32| {
+        while pid != first {
+            match parents.get(&pid) {
+                Some(&parent) if parent > 0 => pid = parent,
+                _ => return false,
             }
-            true
-        };
-        return Ok(parents.keys().copied().filter(|&pid| descends(pid)).collect());
-    }
-    Ok(parents.into_keys().collect())
+        }
+        true
+    };
+    Ok(parents.keys().copied().filter(|&pid| descends(pid)).collect())
 }
 
 /// One process, as /proc tells now.

@@ -144,6 +144,17 @@ pub fn identity_of(file: &Path) -> Result<(u64, u64)> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
+/// The processes in the same namespace of this kind as `pid`. Whoever may not be looked at is not among them.
+pub fn sharing(pid: Pid, kind: Namespace) -> Result<Vec<i32>> {
+    let its = identity(pid, kind)?;
+    let entries = std::fs::read_dir("/proc").context("reading /proc")?.flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut pids: Vec<i32> =
+        pids.filter(|pid| identity(Pid::from_raw(*pid), kind).is_ok_and(|found| found == its)).collect();
+    pids.sort_unstable();
+    Ok(pids)
+}
+
 /// Names the host in our UTS namespace; which must not be the machine's own, or the machine is renamed.
 pub fn name_host(name: &str) -> Result<()> {
     trace::ask(Topic::Ipc, "sethostname", format_args!("{name}"), || nix::unistd::sethostname(name))

@@ -90,6 +90,9 @@ pub enum Whom {
 }
 
 /// `kill`.
+///
+/// That there is nobody to kill is said in runc's very words: by "container not running" containerd's shim knows a
+/// container that has just ended, which is no fault, from a runtime that failed.
 pub fn kill(store: &Store, id: &str, signal: Signal, whom: Whom) -> Result<()> {
     let state = store.load(id)?;
     if whom == Whom::All {
@@ -97,10 +100,10 @@ pub fn kill(store: &Store, id: &str, signal: Signal, whom: Whom) -> Result<()> {
     }
     match state.process()? {
         Some(process) => match process.signal(signal) {
-            Err(Errno::ESRCH) => bail!("cannot kill container {id}: it is not running"),
+            Err(Errno::ESRCH) => bail!("cannot kill {id}: container not running"),
             result => result.with_context(|| format!("sending {signal} to container {id}")),
         },
-        None => bail!("cannot kill container {id}: it is not running"),
+        None => bail!("cannot kill {id}: container not running"),
     }
 }
 

@@ -4,8 +4,10 @@ use std::io::{Write, stdout};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::unistd::Pid;
 
 use super::state::Store;
+use crate::linux::namespace::{self, Namespace};
 
 /// Whom to show, and how.
 #[derive(Debug)]
@@ -19,10 +21,18 @@ pub fn list<'a>(store: &Store, id: &str, words: &'a [String]) -> Result<Processe
     let state = store.load(id)?;
     let pids = match &state.cgroup {
         Some(place) => place.processes()?,
-        // Without a cgroup of its own we know of the first only.
-        None => state.process()?.map(|process| process.pid().as_raw()).into_iter().collect(),
+        None => state.process()?.map_or(Ok(vec![]), |first| beside(first.pid()))?,
     };
     Ok(Processes { pids, words })
+}
+
+/// Without a cgroup of its own a container is known by its pid namespace; and if it shares ours, only its first process is.
+fn beside(first: Pid) -> Result<Vec<i32>> {
+    let ours = namespace::identity(Pid::this(), Namespace::Pid)?;
+    if namespace::identity(first, Namespace::Pid)? == ours {
+        return Ok(vec![first.as_raw()]);
+    }
+    namespace::sharing(first, Namespace::Pid)
 }
 
 impl Processes<'_> {

@@ -82,6 +82,28 @@ mod only_ours {
         world.runtime(["delete", &id(world)]).ok();
     });
 
+    both!(whoever_kills_what_has_ended_hears_runc_s_words, |world| {
+        let pid = start(world);
+        world.runtime(["kill", &id(world), "KILL"]).ok();
+        until_gone(pid);
+        // containerd's shim looks for them.
+        assert!(world.runtime(["kill", &id(world), "KILL"]).fails(1).contains("container not running"));
+        world.runtime(["delete", &id(world)]).ok();
+    });
+
+    both!(those_who_came_later_are_listed_with_the_first, |world| {
+        let first = start(world);
+        let exec = spawn(world, &["exec", &id(world), "/witness", "until-term"]);
+        let listed = until("both are there", || {
+            let json = world.runtime(["ps", "--format", "json", &id(world)]);
+            let pids: Vec<i32> = serde_json::from_str(json.ok()).expect("JSON");
+            (pids.len() == 2).then_some(pids)
+        });
+        assert!(listed.contains(&first), "{listed:?}");
+        world.runtime(["delete", "--force", &id(world)]).ok();
+        exec.wait().fails(137);
+    });
+
     both!(it_works_by_the_names_of_those_it_replaces, |world| {
         let bundle = bundle(world, &["exit", "3"], |_| {});
         for name in ["runc", "crun"] {
