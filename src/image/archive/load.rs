@@ -127,28 +127,28 @@ impl Contents {
         self.files.get(&path).copied().with_context(|| format!("the archive lacks {}", path.display()))
     }
 
+    /// containerd, and Docker from its version 25 on, write archives that are both. There the index counts: it has the names
+    /// in full (manifest.json says `busybox:1` for `docker.io/library/busybox:1`) and the manifests as they were.
     fn images(&self, adding: &Adding, default_name: Option<&Reference>) -> Result<Vec<LoadedImage>> {
-        if let Some(manifest) = self.small.get(Path::new("manifest.json")) {
-            let images: Vec<DockerImage> = serde_json::from_slice(manifest).context("manifest.json is not valid")?;
-            ensure!(!images.is_empty(), "the archive holds no image");
-            let only = images.len() == 1;
-            return images.iter().map(|image| self.docker(adding, image, default_name.filter(|_| only))).collect();
+        if let Some(index) = self.small.get(Path::new("index.json")) {
+            let index: ImageIndex = serde_json::from_slice(index).context("index.json is not valid")?;
+            let is_image = |entry: &&Descriptor| is_manifest(entry.media_type()) || is_index(entry.media_type());
+            let only = index.manifests().len() == 1;
+            let entries = index.manifests().iter().filter(is_image);
+            let images: Result<Vec<_>> =
+                entries.map(|entry| oci(adding, entry, default_name.filter(|_| only))).collect();
+            return images.and_then(some);
         }
-        let Some(index) = self.small.get(Path::new("index.json")) else {
+        let Some(manifest) = self.small.get(Path::new("manifest.json")) else {
             bail!(
                 "the archive holds no image: it has neither manifest.json (docker-archive) nor index.json (oci-archive)"
             );
         };
-        let index: ImageIndex = serde_json::from_slice(index).context("index.json is not valid")?;
-        let mut images = Vec::new();
-        let only = index.manifests().len() == 1;
-        for entry in index.manifests() {
-            if is_manifest(entry.media_type()) || is_index(entry.media_type()) {
-                images.push(oci(adding, entry, default_name.filter(|_| only))?);
-            }
-        }
-        ensure!(!images.is_empty(), "the archive holds no image");
-        Ok(images)
+        let images: Vec<DockerImage> = serde_json::from_slice(manifest).context("manifest.json is not valid")?;
+        let only = images.len() == 1;
+        let images: Result<Vec<_>> =
+            images.iter().map(|image| self.docker(adding, image, default_name.filter(|_| only))).collect();
+        images.and_then(some)
     }
 
     /// An image of a docker-archive: its manifest must be made, from its configuration and its layers' files.
@@ -203,6 +203,12 @@ impl Contents {
         ensure!(found == diff_id, "{}: its digest is {found}, but the image says {diff_id}", path.display());
         Ok(StoredLayer { descriptor: Descriptor::new(kind, size, blob), diff_id })
     }
+}
+
+/// An archive without any image is broken, whatever it is.
+fn some(images: Vec<LoadedImage>) -> Result<Vec<LoadedImage>> {
+    ensure!(!images.is_empty(), "the archive holds no image");
+    Ok(images)
 }
 
 /// An image of an OCI layout: all is there, and has been checked by digest; only completeness is left to be seen.
