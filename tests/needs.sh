@@ -118,11 +118,11 @@ use_rustup() {
   fi
 }
 
-# Docker's programs, with which the tests compare, into target/docker. They are unpacked, not installed: nobody's machine gets
-# a daemon for it. Where there is no apt the tests say what they skip.
+# Docker's programs, and containerd's client, into target/docker, for the tests. They are unpacked, not installed: nobody's
+# machine gets a daemon for it. Where there is no apt the tests say what they skip.
 unpack_docker() {
   local dir package packages=()
-  [ ! -x target/docker/dockerd ] || return 0
+  [ ! -x target/docker/ctr ] || return 0
   command -v apt-get >/dev/null || { echo "no apt-get: without Docker"; return 0; }
   for package in docker.io docker-cli containerd; do # Debian 12 has the client in docker.io
     ! apt-cache show $package >/dev/null 2>&1 || packages+=($package)
@@ -130,6 +130,6 @@ unpack_docker() {
   dir=$(mktemp -d) && (cd "$dir" && apt-get -qq -o APT::Sandbox::User=root download "${packages[@]}") || return 1
   for package in "$dir"/*.deb; do dpkg-deb --extract "$package" "$dir"; done
   mkdir -p target/docker
-  mv "$dir"/usr/bin/{docker,containerd,containerd-shim-runc-v2} "$dir"/usr/sbin/dockerd target/docker/
+  mv "$dir"/usr/bin/{docker,containerd,containerd-shim-runc-v2,ctr} "$dir"/usr/sbin/dockerd target/docker/
   rm -rf "$dir"
 }

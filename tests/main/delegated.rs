@@ -2,6 +2,7 @@
 //! runs this module in a virtual machine, once for each way in which systemd starts a user's programs.
 
 mod bundles;
+mod containerd;
 mod units;
 
 use std::ffi::OsStr;

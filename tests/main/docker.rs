@@ -8,8 +8,9 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::running::{Input, Output, Running, until, until_exists, until_gone};
-use crate::setup::{self, elsewhere, setup};
+use crate::neighbours::containerd;
+use crate::running::{Input, Output, Running, until, until_gone};
+use crate::setup::setup;
 use crate::skip::skip;
 use crate::world::World;
 
@@ -24,10 +25,6 @@ struct Docker<'a> {
     daemon: Child,
 }
 
-/// The daemons' view: control groups of version 2 alone, a loopback device, nothing shared with the host.
-const VIEW: &str = "mount --make-rprivate / && umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && \
-                    ip link set lo up && exec containerd \"$@\"";
-
 impl<'a> Docker<'a> {
     /// Starts a daemon with these further flags, and waits until it answers. None, and a skip, where Docker is not at hand.
     fn start(world: &'a World, flags: &[&str]) -> Option<Self> {
@@ -36,7 +33,7 @@ impl<'a> Docker<'a> {
             return None;
         };
         let cgroup = format!("{}docker", world.tag());
-        let containerd = containerd(world, &programs);
+        let (containerd, _) = containerd::start(world, &[&programs], &["-m", "-n"]);
         let daemon = daemon(world, &programs, containerd.id(), &cgroup, flags);
         let docker = Self { world, programs, cgroup, containerd, daemon };
         until("dockerd answers", || (docker.call(&["version"]).status == 0).then_some(()));
@@ -103,33 +100,10 @@ fn socket(world: &World) -> PathBuf {
     world.dir.join("docker.sock")
 }
 
-/// A program of Docker's, which writes to this world's `docker.log`, and finds the others by name.
-fn service(world: &World, programs: &Path, wrapper: &str) -> Command {
-    let log = world.dir.join("docker.log");
-    let log = fs::OpenOptions::new().create(true).append(true).open(log).expect("our own file");
-    let mut command = world.command(wrapper);
-    command.env("PATH", format!("{}:{}", programs.display(), std::env::var("PATH").unwrap_or_default()));
-    command.stdin(Stdio::null()).stderr(log.try_clone().expect("a second descriptor")).stdout(log);
-    command
-}
-
-fn containerd(world: &World, programs: &Path) -> Child {
-    let dir = world.dir.join("containerd");
-    let mut command = service(world, programs, "unshare");
-    command.args(["-m", "-n", "sh", "-c", VIEW, "containerd", "--config", "/dev/null"]);
-    for (flag, sub) in [("root", "data"), ("state", "run"), ("address", "socket")] {
-        command.arg(format!("--{flag}")).arg(dir.join(sub));
-    }
-    setup::make_directory(&dir);
-    let child = command.spawn().expect("unshare");
-    until_exists(&dir.join("socket"));
-    child
-}
-
 /// A dockerd in the namespaces of its containerd, which it asks to run things.
 fn daemon(world: &World, programs: &Path, containerd: u32, cgroup: &str, flags: &[&str]) -> Child {
     let dir = world.dir.join("docker");
-    let mut command = service(world, programs, "nsenter");
+    let mut command = containerd::service(world, &[programs], "nsenter");
     command.args(["-m", "-n", "-t", &containerd.to_string(), "dockerd", "--bridge=none", "--iptables=false"]);
     command.arg("--ip6tables=false").arg(format!("--containerd={}", world.dir.join("containerd/socket").display()));
     command.arg(format!("--host=unix://{}", socket(world).display())).arg(format!("--cgroup-parent=/{cgroup}"));
@@ -141,8 +115,7 @@ fn daemon(world: &World, programs: &Path, containerd: u32, cgroup: &str, flags: 
 
 /// The directory with docker, dockerd, containerd and its shim.
 fn programs() -> Option<PathBuf> {
-    let unpacked = elsewhere().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target")).join("docker");
-    unpacked.join("dockerd").exists().then_some(unpacked)
+    Some(containerd::unpacked()).filter(|dir| dir.join("dockerd").exists())
 }
 
 as_root!(whoever_may_write_to_dockers_socket_is_root, |world| {

@@ -59,8 +59,21 @@ impl Layer {
         self
     }
 
-    pub fn hard_link(mut self, path: &str, target: &str) -> Self {
-        let mut header = Self::header(tar::EntryType::Link, 0o644, 0);
+    pub fn fifo(mut self, path: &str, mode: u32) -> Self {
+        let mut header = Self::header(tar::EntryType::Fifo, mode, 0);
+        self.tar.append_data(&mut header, path, std::io::empty()).expect("writing to memory");
+        self
+    }
+
+    pub fn hard_link(self, path: &str, target: &str) -> Self {
+        self.hard_link_of(path, target, 0o644, 0)
+    }
+
+    /// A hard link that says of its target what the target's own entry says: others than we believe it.
+    pub fn hard_link_of(mut self, path: &str, target: &str, mode: u32, uid: u64) -> Self {
+        let mut header = Self::header(tar::EntryType::Link, mode, 0);
+        header.set_uid(uid);
+        header.set_gid(uid);
         self.tar.append_link(&mut header, path, target).expect("writing to memory");
         self
     }
@@ -228,8 +241,6 @@ pub fn stock(name: &str) -> Layout {
         // Files of several owners, in two layers; what a change of owners must not lose.
         "owners" => {
             let witness = fs::read(witness_program()).expect("it was compiled");
-            // struct vfs_cap_data, version 2: effective, and CAP_NET_BIND_SERVICE (10) permitted.
-            let capability = [0x0200_0001_u32, 1 << 10, 0, 0, 0].map(u32::to_le_bytes).concat();
             let lower = busybox_layer()
                 .dir("data", 0o755)
                 .file_of("data/one", 0o644, 1, "one\n")
@@ -242,7 +253,7 @@ pub fn stock(name: &str) -> Layout {
                 .dir("set-uid", 0o755)
                 .file_of("set-uid/status", 0o4755, 1, &witness)
                 .dir("capable", 0o755)
-                .attribute("security.capability", &capability)
+                .attribute("security.capability", &net_bind_service())
                 .file("capable/status", 0o755, &witness);
             let upper = Layer::new()
                 .dir("data", 0o755)
@@ -253,8 +264,66 @@ pub fn stock(name: &str) -> Layout {
                 .file_of("hidden/new", 0o644, 8, "");
             Layout::new(vec![lower, upper], &json!({"Cmd": ["sh"], "Env": [path]}))
         }
+        // What only a careful hand carries over: `sh /look` tells of it.
+        "difficult" => {
+            let (long, deep) = ("n".repeat(150), ["d"; 3].map(|letter| letter.repeat(90)));
+            let longer = deep.join("/");
+            let lower = busybox_layer()
+                .file("look", 0o755, LOOK)
+                .file("witness", 0o755, fs::read(witness_program()).expect("it was compiled"))
+                .dir("data", 0o750)
+                .file_of("data/thousand", 0o640, 1000, "thousand\n")
+                .hard_link_of("data/linked", "data/thousand", 0o640, 1000)
+                .file_of("data/set-uid", 0o4755, 1, "set-uid\n")
+                .dir("data/sticky", 0o1777)
+                .attribute("user.note", b"kept")
+                .file("data/noted", 0o644, "")
+                .attribute("security.capability", &net_bind_service())
+                .file("data/capable", 0o755, "capable\n")
+                .file(&format!("data/{long}"), 0o644, "long\n")
+                .dir(&format!("data/{}", deep[0]), 0o755)
+                .dir(&format!("data/{}", deep[..2].join("/")), 0o755)
+                .file(&format!("data/{longer}"), 0o644, "longer\n")
+                .link("data/far", &longer)
+                .file("data/größe", 0o644, "öl\n")
+                .fifo("data/fifo", 0o600)
+                .file("data/gone", 0o644, "")
+                .dir("data/gone-too", 0o755)
+                .file("data/gone-too/deep", 0o644, "")
+                .file("data/was-file", 0o644, "")
+                .dir("data/was-dir", 0o755)
+                .file("data/was-dir/deep", 0o644, "")
+                .dir("data/replaced", 0o755)
+                .file("data/replaced/old", 0o644, "");
+            let upper = Layer::new()
+                .dir("data", 0o755)
+                .file("data/.wh.gone", 0o644, "")
+                .file("data/.wh.gone-too", 0o644, "")
+                .dir("data/was-file", 0o700)
+                .file("data/was-file/new", 0o644, "")
+                .file("data/was-dir", 0o600, "a file\n")
+                .dir("data/replaced", 0o711)
+                .file("data/replaced/.wh..wh..opq", 0o644, "")
+                .file_of("data/replaced/new", 0o644, 3000, "new\n");
+            Layout::new(vec![lower, upper], &json!({"Cmd": ["sh", "/look"], "Env": [path]}))
+        }
         other => panic!("no stock image is called {other}"),
     }
+}
+
+/// A script that tells all that is to be known of `/data`.
+const LOOK: &str = "cd /data && find . | sort | while read -r name; do
+  stat -c '%n: %F %a %u:%g %Y' \"$name\"
+  [ ! -f \"$name\" ] || { stat -c '  %h names, %s bytes' \"$name\"; md5sum < \"$name\"; }
+  [ ! -L \"$name\" ] || readlink \"$name\"
+done
+/witness attribute noted user.note
+/witness attribute capable security.capability
+";
+
+/// struct vfs_cap_data, version 2: effective, and `CAP_NET_BIND_SERVICE` (10) permitted.
+fn net_bind_service() -> Vec<u8> {
+    [0x0200_0001_u32, 1 << 10, 0, 0, 0].map(u32::to_le_bytes).concat()
 }
 
 fn witness_layer() -> Layer {

@@ -54,6 +54,7 @@ mod layering;
 mod lifecycle;
 mod listing;
 mod monitor;
+mod neighbours;
 mod network;
 mod oci;
 mod podman;

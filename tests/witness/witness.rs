@@ -3,6 +3,7 @@
 //! `witness WHAT [ARGUMENT…]` prints stable lines, `name value`, or does one thing and ends. It uses the standard library
 //! only and is compiled by the test set-up (`rustc -C target-feature=+crt-static`), so a container needs nothing else.
 
+use std::ffi::{CString, c_char};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
@@ -17,6 +18,7 @@ unsafe extern "C" {
     fn isatty(fd: i32) -> i32;
     fn ioctl(fd: i32, request: u64, argument: *mut u16) -> i32;
     fn write(fd: i32, bytes: *const u8, count: usize) -> isize;
+    fn lgetxattr(path: *const c_char, name: *const c_char, value: *mut u8, size: usize) -> isize;
     fn _exit(status: i32) -> !;
 }
 
@@ -120,6 +122,14 @@ fn main() -> ExitCode {
                     Err(error) => return complain(path, &error),
                 }
             }
+        }
+        // One extended attribute, in hexadecimal digits.
+        ["attribute", path, name] => {
+            let (file, name) = (CString::new(*path).unwrap_or_default(), CString::new(*name).unwrap_or_default());
+            let mut value = [0; 256];
+            let length = unsafe { lgetxattr(file.as_ptr(), name.as_ptr(), value.as_mut_ptr(), value.len()) };
+            let Ok(length) = usize::try_from(length) else { return complain(path, &std::io::Error::last_os_error()) };
+            println!("{}", value[..length].iter().map(|byte| format!("{byte:02x}")).collect::<String>());
         }
         ["cat"] => {
             let mut text = Vec::new();

@@ -21,13 +21,9 @@ fn podman<'w>(world: &'w World, image: &str) -> Podman<'w> {
 
 /// Podman on its terminal of 24 rows and 80 columns.
 fn on_terminal(podman: &Podman, words: &[String]) -> Running {
-    let inner = podman.command();
-    let mut command = podman.world.command("setsid");
-    command.args(["--ctty", "--"]).arg(inner.get_program()).args(inner.get_args()).args(words);
-    for (name, value) in inner.get_envs() {
-        command.env(name, value.unwrap_or_default());
-    }
-    Running::start_on_terminal(command)
+    let mut command = podman.command();
+    command.args(words);
+    Running::start_on_terminal(crate::neighbours::controlling(podman.world, &command))
 }
 
 fn told(podman: &Podman, name: &str, field: &str) -> String {
