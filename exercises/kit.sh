@@ -3,6 +3,7 @@
 #
 #   $PROGRAM        runs the student's program, as the student        $ANSWER   the directory of his files
 #   $PROGRAM_FILE   the compiled file itself, for what is already run by as_student
+#   $LEARN          podling-learn, which also plays the other side: "$LEARN" play manager|server|client (src/play.rs)
 #
 # A test passes by returning, and says `wrong` or `unfit` otherwise. Test facts that can be observed from outside; give each
 # mistake that you can think of its own message, about the mistake and not about the test.
@@ -99,3 +100,30 @@ ORDINARY=${STUDENT-}
 
 # field NAME PID: a line of /proc/PID/status, without its name. Nothing, if there is no such process.
 field() { sed -n "s/^$1:[[:space:]]*//p" "/proc/$2/status" 2>/dev/null; }
+
+# manager [OPTION…] PROGRAM…: starts it as systemd starts a service, in the background; sets $manager, and $service to its number.
+# What happens from then on is in $EVENTS, a line each: told PID NAME=VALUE, ended PID STATUS.
+manager() {
+  rm -f "$EVENTS" notify
+  "$LEARN" play manager "$EVENTS" "$@" &
+  manager=$!
+  until_true 5 test -s "$EVENTS" || unfit "a service could not be started" "look at the messages above"
+  service=$(sed -n 's/^began //p' "$EVENTS")
+}
+# Beside the student's own directory, in which he could write it.
+EVENTS=${VERDICT%/*}/events
+
+# happened PATTERN: whether a line of $EVENTS is so.
+happened() { grep -qxE "$1" "$EVENTS"; }
+
+# heard: returns when the manager has written down all that it was told at `notify` before.
+heard() { "$LEARN" play tell notify HEARD=all && until_true 5 happened "told .* HEARD=all"; }
+
+# client SOCKET: connects to it, and prints what is said there.
+client() { "$LEARN" play client "$1"; }
+
+# needs_systemd: unfit where no systemd of the user's own answers.
+needs_systemd() {
+  systemctl --user show --property=Version >/dev/null 2>&1 ||
+    unfit "no systemd of yours answers" "log in at the console or by ssh, and not with su"
+}

@@ -8,6 +8,7 @@
 //! their subreaper: all that a test started ends up as a child of ours, and is killed before the next test.
 
 use std::collections::BTreeSet;
+use std::env;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
@@ -58,7 +59,7 @@ pub fn compile(folder: &Path, exercise: &Exercise) -> Result<Result<Option<PathB
 /// `cargo build`, without a network if all libraries are here: where they are from podling's own build. Returns the target
 /// directory, or the compiler's words.
 pub fn cargo(folder: &Path, which: &[&str]) -> Result<Result<PathBuf, String>> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| folder.join("target"), PathBuf::from);
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| folder.join("target"), PathBuf::from);
     let mut words = String::new();
     for offline in [&["--offline"][..], &[]] {
         let mut command = student::command("cargo");
@@ -122,6 +123,7 @@ fn run(answer: &Answer, test: &Test) -> Result<(Outcome, usize)> {
         .env("VERDICT", &verdict)
         .env("ANSWER", &answer.files)
         .env("STUDENT", student::prefix())
+        .env("LEARN", env::current_exe().context("where podling-learn is")?)
         .env("LC_ALL", "C")
         // An error of the student's program is one line of its output, which a backtrace would bury.
         .env_remove("RUST_BACKTRACE")
@@ -160,7 +162,7 @@ fn run(answer: &Answer, test: &Test) -> Result<(Outcome, usize)> {
 
 /// How long a test may take. Where everything is slow (an emulated processor), whoever runs us says so.
 fn patience(test: &Test) -> Duration {
-    let least = std::env::var("PODLING_TEST_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let least = env::var("PODLING_TEST_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     Duration::from_secs(test.seconds.max(least))
 }
 

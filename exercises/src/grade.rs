@@ -243,7 +243,8 @@ impl Room {
         bind(&self.path("kit/target"), Path::new("/grader-target"), "ro");
         bind(&self.path("exercises"), Path::new("/grader/exercises"), "ro");
         bind(&files, Path::new("/grader/files"), "ro");
-        bind(&myself, Path::new("/grader/podling-learn"), "ro");
+        // Not below /grader: a check lets the student's program start it, too (`play`).
+        bind(&myself, Path::new("/grader-learn"), "ro");
         bind(&out, Path::new("/grader/out"), "rw");
         bind(&passwd, Path::new("/etc/passwd"), "ro");
         command.args([
@@ -251,7 +252,7 @@ impl Room {
             &format!("--env=CARGO_HOME={}", self.cargo_home.display()),
         ]);
         command.args(["--rootfs".as_ref(), self.path("root").as_os_str()]);
-        command.args(["/grader/podling-learn", "inside", &exercise.id, &uid.to_string()]);
+        command.args(["/grader-learn", "inside", &exercise.id, &uid.to_string()]);
         let file = File::create(&log)?;
         let status = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).status()?;
         let said = fs::read_to_string(&log).unwrap_or_default();

@@ -13,6 +13,7 @@ mod grade;
 mod hints;
 mod outcome;
 mod pack;
+mod play;
 mod podling_program;
 mod prove;
 mod report;
@@ -64,6 +65,9 @@ enum Command {
     /// What runs inside the grading container
     #[command(hide = true)]
     Inside(grade::inside::Options),
+    /// Play the other side in a check
+    #[command(hide = true, subcommand)]
+    Play(play::Part),
 }
 
 /// What is about exercises, and so wants to know where they are.
@@ -127,6 +131,7 @@ fn act(options: Options) -> Result<u8> {
     match options.command.unwrap_or(Command::WithExercises(WithExercises::Status)) {
         Command::Doctor => podling_program::doctor(),
         Command::Inside(options) => grade::inside::run(&options),
+        Command::Play(part) => play::play(part),
         Command::WithExercises(command) => {
             let catalogue = Catalogue::read(&place_of_exercises(options.exercises, &here)?)?;
             with_exercises(command, &catalogue, &here)

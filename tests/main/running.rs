@@ -161,9 +161,15 @@ impl Running {
 
     /// Everything it says from now on, and how it ends.
     #[track_caller]
-    pub fn wait(mut self) -> Output {
+    pub fn wait(self) -> Output {
+        self.wait_within(patience())
+    }
+
+    /// The same for what may take this long.
+    #[track_caller]
+    pub fn wait_within(mut self, patience: Duration) -> Output {
         self.input = None;
-        let deadline = Instant::now() + patience();
+        let deadline = Instant::now() + patience;
         while self.streams.iter().any(Option::is_some) {
             if !self.pump(deadline) {
                 let ended = self.child.try_wait().ok().flatten();

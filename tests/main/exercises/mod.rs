@@ -56,8 +56,3 @@ fn learn_with(world: &World, catalogue: &Path, words: impl IntoIterator<Item: As
     let words = words.into_iter().map(|word| word.as_ref().to_owned());
     world.program(setup().bin("podling-learn"), before.into_iter().chain(words))
 }
-
-/// With the project's own.
-fn learn(world: &World, words: impl IntoIterator<Item: AsRef<OsStr>>) -> Output {
-    learn_with(world, &setup().exercises().catalogue, words)
-}

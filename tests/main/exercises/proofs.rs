@@ -3,8 +3,10 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::{learn, learn_with};
+use super::learn_with;
+use crate::running::{Input, Running, patience};
 use crate::setup::setup;
 use crate::skip::skip;
 use crate::world::World;
@@ -17,7 +19,13 @@ fn sound(world: &World, chapter: &str) {
     let ids =
         fs::read_dir(place).expect("the chapter's exercises").map(|exercise| exercise.expect("readable").file_name());
     let ids: Vec<_> = ids.map(|id| id.to_string_lossy().into_owned()).collect();
-    let once = |id: &str| learn(world, ["prove", "--prepared", &path, id]);
+    // Each of many wrong answers may have its checks wait in vain, and several chapters are proved at a time.
+    let patience = patience().max(Duration::from_secs(300));
+    let once = |id: &str| {
+        let mut command = world.command(setup().bin("podling-learn"));
+        command.arg("--exercises").arg(&prepared.catalogue).args(["prove", "--prepared", &path, id]);
+        Running::start(command, Input::Empty).wait_within(patience)
+    };
     let twice = |id: &str| {
         std::thread::scope(|threads| {
             let other = threads.spawn(|| once(id));
@@ -30,7 +38,7 @@ fn sound(world: &World, chapter: &str) {
     });
     for (first, second) in said {
         if first.status == 3 {
-            skip(&format!("exercises of {chapter}: {}", first.stdout));
+            first.stdout.lines().filter_map(|line| line.split_once("cannot be tried here: ")).for_each(|it| skip(it.1));
             continue;
         }
         first.ok();
@@ -43,6 +51,8 @@ as_user!(chapter02, |world| sound(world, "02-user-namespace"));
 as_user!(chapter03, |world| sound(world, "03-mount"));
 as_user!(chapter04, |world| sound(world, "04-pid"));
 as_user!(chapter08, |world| sound(world, "08-monitor"));
+as_user!(chapter09, |world| sound(world, "09-systemd"));
+as_user!(chapter10, |world| sound(world, "10-pods"));
 
 /// An exercise in a catalogue of this world's own: that of the honest exit status as a shell script, with these changes.
 pub fn planted(world: &World, changes: &[(&str, &str)]) -> PathBuf {
