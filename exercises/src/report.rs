@@ -39,8 +39,17 @@ pub fn junit(graded: &[Graded]) -> String {
 
 fn cases(checked: &Checked) -> Vec<String> {
     let whole = Tested { name: "answer".into(), title: checked.title.clone(), of: 0, outcome: checked.outcome.clone() };
-    let tests = if checked.tests.is_empty() { std::slice::from_ref(&whole) } else { &checked.tests };
+    let tests = if checked.tests.is_empty() { vec![whole] } else { tests(checked) };
     tests.iter().map(|test| case(&checked.id, test)).collect()
+}
+
+/// The tests of an exercise. If its answer does not compile then the first has the compiler's words, for all of them.
+fn tests(checked: &Checked) -> Vec<Tested> {
+    let mut tests = checked.tests.clone();
+    if let (Outcome::NotCompiled { .. }, Some(first)) = (&checked.outcome, tests.first_mut()) {
+        first.outcome = checked.outcome.clone();
+    }
+    tests
 }
 
 fn case(id: &str, test: &Tested) -> String {
@@ -79,7 +88,7 @@ fn escape(text: &str) -> String {
 
 /// Gradescope's results.json (its autograder specification): a score and a status for each test.
 pub fn gradescope(student: &Graded) -> Result<String> {
-    let tests = student.exercises.iter().flat_map(|checked| checked.tests.iter().map(move |test| (checked, test)));
+    let tests = student.exercises.iter().flat_map(|checked| tests(checked).into_iter().map(move |it| (checked, it)));
     let tests: Vec<_> = tests
         .filter(|(_, test)| !test.outcome.says_nothing())
         .map(|(checked, test)| {
@@ -91,6 +100,7 @@ pub fn gradescope(student: &Graded) -> Result<String> {
                 "status": if passed { "passed" } else { "failed" },
                 "output": match &test.outcome {
                     Outcome::Wrong { message, .. } => message.clone(),
+                    Outcome::NotCompiled { output } => format!("{}\n{output}", test.outcome.word()).trim_end().to_owned(),
                     other => other.word().to_owned(),
                 },
             })

@@ -140,6 +140,9 @@ both!(a_class_is_graded, |world| {
     // Each program's own words for it.
     let xml = fs::read_to_string(world.dir.join("results.xml")).expect("JUnit's");
     assert!(xml.contains("<testsuite name=\"bob\" tests=\"3\" failures=\"2\" skipped=\"1\">"), "{xml}");
+    assert_eq!(xml.matches("mismatched types").count(), 1, "the compiler's words, once: {xml}");
+    let scope = fs::read_to_string(world.dir.join("scope/cem/results.json")).expect("Gradescope's");
+    assert!(scope.contains("does not compile") && scope.contains("mismatched types"), "{scope}");
     let scope = fs::read_to_string(world.dir.join("scope/ann/results.json")).expect("Gradescope's");
     let scope: Value = serde_json::from_str(&scope).expect("JSON");
     assert_eq!((&scope["score"], &scope["tests"][0]["max_score"]), (&3.into(), &3.into()));
