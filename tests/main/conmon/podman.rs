@@ -257,7 +257,7 @@ both!(after_its_monitor_was_killed_podman_finds_its_way, |world| {
     until_gone(monitor);
     assert_eq!(podman.call(&["exec", "box", "/witness", "echo", "alive"]).ok(), "alive");
     assert_eq!(podman.call(&["ps", "--format={{.Names}}"]).ok(), "box");
-    podman.call(&["rm", "-f", "-t0", "box"]).ok();
+    podman.remove_orphan("box");
     until_gone(pid);
     assert_eq!(podman.call(&["ps", "-aq"]).ok(), "");
     // Nothing of the container is left beside Podman's own files.

@@ -25,13 +25,18 @@ impl<'a> Buildah<'a> {
         let dir = world.directory("buildah");
         // It keeps a cache there.
         world.directory("buildah/tmp");
+        // Root may not everywhere set limits as high as Buildah's own.
+        world.file(
+            "buildah/containers.conf",
+            "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1000:1000\"]\n",
+        );
         Self { world, dir }
     }
 
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = self.world.command("buildah");
         command.env("BUILDAH_RUNTIME", setup().bin("podling-runtime")).env("TMPDIR", self.dir.join("tmp"));
-        command.env("CONTAINERS_CONF", "/dev/null").arg("--storage-driver=vfs");
+        command.env("CONTAINERS_CONF", self.dir.join("containers.conf")).arg("--storage-driver=vfs");
         command.arg("--root").arg(self.dir.join("root")).arg("--runroot").arg(self.dir.join("run")).args(words);
         command
     }

@@ -196,7 +196,7 @@ both!(ctr_runs_enters_and_ends_containers_on_our_runtime, |world| {
     let mut session = Running::start(containerd.command(&[&["tasks", "exec"], &long[..]].concat()), Input::Empty);
     assert_eq!(session.line(), "1000:2000 in /etc");
     let list = containerd.call(&["tasks", "ps", "box"]);
-    assert!(list.ok().lines().count() == 3 && list.stdout.contains("ExecID:long"), "{list}");
+    assert!(list.ok().lines().count() == 3 && list.stdout.contains("long"), "{list}");
     assert!(list.stdout.contains(&format!("\n{pid} ")), "{list}");
     containerd.call(&["tasks", "kill", "--exec-id=long", "--signal=SIGKILL", "box"]).ok();
     session.wait().fails(137);
