@@ -93,13 +93,11 @@ mod only_ours {
 
     both!(those_who_came_later_are_listed_with_the_first, |world| {
         let first = start(world);
-        let exec = spawn(world, &["exec", &id(world), "/witness", "until-term"]);
-        let listed = until("both are there", || {
-            let json = world.runtime(["ps", "--format", "json", &id(world)]);
-            let pids: Vec<i32> = serde_json::from_str(json.ok()).expect("JSON");
-            (pids.len() == 2).then_some(pids)
-        });
-        assert!(listed.contains(&first), "{listed:?}");
+        let mut exec = spawn(world, &["exec", &id(world), "/witness", "until-term"]);
+        assert_eq!(exec.line(), "ready");
+        let json = world.runtime(["ps", "--format", "json", &id(world)]);
+        let listed: Vec<i32> = serde_json::from_str(json.ok()).expect("JSON");
+        assert!(listed.len() == 2 && listed.contains(&first), "{listed:?}");
         world.runtime(["delete", "--force", &id(world)]).ok();
         exec.wait().fails(137);
     });
