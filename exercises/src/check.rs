@@ -203,10 +203,17 @@ fn shown(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
     file.take(MOST_SHOWN).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
-    Ok(text
-        .chars()
-        .filter(|char| *char == '\n' || *char == '\t' || !char.is_control())
-        .collect::<String>()
-        .trim_end()
-        .to_owned())
+    let lines: Vec<_> = text.lines().filter(|line| !tells_of_a_kill(line)).collect();
+    let text: String =
+        lines.join("\n").chars().filter(|char| *char == '\n' || *char == '\t' || !char.is_control()).collect();
+    Ok(text.trim_end().to_owned())
+}
+
+/// Whether it is what a check's shell says of a process that was killed: `…/check.sh: line 7:  4305 Killed   sleep 1000`.
+/// The check has killed it, and means nobody by that.
+fn tells_of_a_kill(line: &str) -> bool {
+    let Some((_, rest)) = line.split_once(".sh: line ") else { return false };
+    let words: Vec<_> = rest.split_whitespace().take(3).collect();
+    matches!(*words, [number, pid, "Killed"]
+        if number.strip_suffix(':').is_some_and(|it| it.parse::<u32>().is_ok()) && pid.parse::<u32>().is_ok())
 }

@@ -8,6 +8,7 @@
 
 mod catalogue;
 mod check;
+mod flow;
 mod folder;
 mod grade;
 mod hints;
@@ -181,7 +182,7 @@ fn with_exercises(command: WithExercises, catalogue: &Catalogue, here: &Path) ->
                 let cure = format!("podling-learn hint {}", exercise.id);
                 return Err(hinted(format!("{} is explained when you have passed it", exercise.id), cure));
             }
-            print!("{}", exercise.text("explain.md")?);
+            print!("{}", flow::flowed(&exercise.text("explain.md")?));
         }
         WithExercises::Grade(options) => return grade::grade(catalogue, &options),
         WithExercises::Pack(options) => pack::pack(catalogue, &options)?,
@@ -276,7 +277,7 @@ fn hint(folder: &mut Folder, exercise: &Exercise) -> Result<String> {
     let of = exercise.hints.len();
     text += &format!("Hint {} of {of}: {}\n", shown + 1, exercise.hints[shown].trim());
     folder.save()?;
-    Ok(text)
+    Ok(flow::flowed(&text))
 }
 
 /// A path that must be a directory, by what it is for.

@@ -5,8 +5,10 @@ use std::io::IsTerminal;
 use anyhow::Result;
 
 use crate::catalogue::{Catalogue, Exercise};
+use crate::flow::flowed;
 use crate::folder::Folder;
 use crate::outcome::{Checked, Outcome};
+use crate::podling_program;
 
 /// A word in a colour, if there is a terminal to show it and nobody has refused (https://no-color.org).
 pub fn paint(colour: u8, text: &str) -> String {
@@ -57,7 +59,13 @@ pub fn status(catalogue: &Catalogue, folder: Option<&Folder>) {
     println!("\n{done} of {} passed.", catalogue.exercises.len());
     match (folder, crate::next(catalogue, folder)) {
         (_, None) => println!("That is all of them."),
-        (None, Some(first)) => println!("Begin with: podling-learn start {}", first.id),
+        (None, Some(first)) => {
+            // Who has built the exercises alone is not sent for a program that is not there.
+            if podling_program::find().is_ok() {
+                println!("Whether this machine can run them all: podling-learn doctor");
+            }
+            println!("Begin with: podling-learn start {}", first.id);
+        }
         (Some(folder), Some(next)) if folder.has_started(next) => {
             println!("Go on with {}: podling-learn check --watch {}", folder.place(next).display(), next.id);
         }
@@ -70,7 +78,7 @@ pub fn begun(exercise: &Exercise, folder: &Folder) -> Result<String> {
     let place = folder.place(exercise);
     let worth = format!("{} · {} minutes · {} points", exercise.kind.name(), exercise.minutes, exercise.points());
     let title = paint(BOLD, &exercise.title);
-    let mut text = format!("{title}\n{worth}\n\n{}\n", exercise.text("task.md")?.trim_end());
+    let mut text = format!("{title}\n{worth}\n\n{}\n", flowed(&exercise.text("task.md")?).trim_end());
     if !exercise.needs.is_empty() {
         text += &format!("\nNeeds: {}.\n", exercise.needs.join(", "));
     }

@@ -14,6 +14,7 @@ use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use podling::hint::hinted;
 
 use crate::catalogue::{Catalogue, Exercise};
+use crate::flow::flowed;
 use crate::folder::Folder;
 use crate::tell;
 
@@ -43,21 +44,30 @@ impl Drop for Keys {
 /// Watches until `q`.
 pub fn watch<'a>(catalogue: &'a Catalogue, folder: &mut Folder, mut exercise: &'a Exercise) -> Result<u8> {
     let _keys = Keys::begin()?;
+    let mut is_new = false;
     loop {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).context("inotify_init1")?;
         let events = AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO;
         inotify.add_watch(&folder.place(exercise), events).context("watching the exercise's directory")?;
         clear();
-        println!("{} · checking …", exercise.place().display());
-        let checked = crate::check(folder, exercise)?;
-        clear();
-        println!("{}\n", exercise.place().display());
-        print!("{}", tell::checked(&checked, exercise, crate::next(catalogue, Some(folder))));
-        println!("\n[h] hint  [t] task  [c] check again  [n] next  [q] quit");
+        let mut status = 1;
+        if std::mem::take(&mut is_new) {
+            // Nothing is written yet that could be checked; first one reads.
+            print!("{}", tell::begun(exercise, folder)?);
+        } else {
+            println!("{} · checking …", exercise.place().display());
+            let checked = crate::check(folder, exercise)?;
+            clear();
+            println!("{}\n", exercise.place().display());
+            print!("{}", tell::checked(&checked, exercise, crate::next(catalogue, Some(folder))));
+            status = checked.outcome.status();
+        }
+        let explain = if folder.has_passed(exercise) { "  [e] explain" } else { "" };
+        println!("\n[h] hint{explain}  [t] task  [c] check  [n] next  [q] quit");
         stdout().flush()?;
         match wait(&inotify, folder, exercise)? {
             Wish::Again => {}
-            Wish::Quit => return Ok(checked.outcome.status()),
+            Wish::Quit => return Ok(status),
             Wish::Next => match crate::next(catalogue, Some(folder)) {
                 None => {
                     println!("You have passed all exercises.");
@@ -65,7 +75,7 @@ pub fn watch<'a>(catalogue: &'a Catalogue, folder: &mut Folder, mut exercise: &'
                 }
                 Some(next) => {
                     folder.start(catalogue, next)?;
-                    exercise = next;
+                    (exercise, is_new) = (next, true);
                 }
             },
         }
@@ -101,6 +111,7 @@ fn wait(inotify: &Inotify, folder: &mut Folder, exercise: &Exercise) -> Result<W
                 b'n' => return Ok(Wish::Next),
                 b'c' | b'\n' => return Ok(Wish::Again),
                 b'h' => print!("\n{}", crate::hint(folder, exercise)?),
+                b'e' if folder.has_passed(exercise) => print!("\n{}", flowed(&exercise.text("explain.md")?)),
                 b't' => print!("\n{}", tell::begun(exercise, folder)?),
                 _ => {}
             }

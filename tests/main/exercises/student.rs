@@ -21,7 +21,7 @@ fn answer(world: &World, text: &str) {
 }
 
 as_user!(a_student_finds_his_way, |world| {
-    assert!(learn(world, "").ok().ends_with("0 of 1 passed.\nBegin with: podling-learn start seven"));
+    assert!(learn(world, "").ok().ends_with("0 of 1 passed.\nWhether this machine can run them all: podling-learn doctor\nBegin with: podling-learn start seven"));
     assert!(learn(world, "check").fails(125).contains("you have not started an exercise here"));
     let begun = learn(world, "start");
     assert!(begun.ok().contains("What is three and four?"), "{begun}");
@@ -102,9 +102,15 @@ as_user!(watching_checks_again_when_a_file_is_saved, |world| {
     watching.expect("[q] quit");
     watching.write("h");
     watching.expect("Hint 1 of 3: a");
+    // The next that has not passed is this one. Its task comes first, and no check.
+    watching.write("n");
+    watching.expect("What is three and four?");
+    watching.expect("[q] quit");
     answer(world, "sum = \"7\"\n");
     watching.expect("Passed.");
     watching.expect("[q] quit");
+    watching.write("e");
+    watching.expect("It is seven.");
     watching.write("q");
     assert_eq!(watching.wait().status, 0);
     // Without a terminal there are no keys.
@@ -115,8 +121,11 @@ as_user!(watching_checks_again_when_a_file_is_saved, |world| {
 as_user!(what_a_check_ends_itself_is_not_told_as_output, |world| {
     let check =
         "seven() { sh -c 'sleep 1000 & wait' & first_child $! >/dev/null; end $!; wrong 'that is one too many'; }\n";
-    let catalogue = planted(world, &[("check.sh", check)]);
-    learn_with(world, &catalogue, ["start"]).ok();
-    let said = learn_with(world, &catalogue, ["check"]);
-    assert!(said.status == 1 && !said.stdout.contains("it wrote"), "{said}");
+    let by_hand = "seven() { sleep 1000 & kill -KILL $!; wait $!; wrong 'that is one too many'; }\n";
+    for check in [check, by_hand] {
+        let catalogue = planted(world, &[("check.sh", check)]);
+        learn_with(world, &catalogue, ["start"]).ok();
+        let said = learn_with(world, &catalogue, ["check"]);
+        assert!(said.status == 1 && !said.stdout.contains("it wrote"), "{said}");
+    }
 });
