@@ -262,7 +262,8 @@ impl Room {
             return Ok(checked);
         }
         let outcome = match status.code() {
-            Some(137) => Outcome::Wrong {
+            // 137: killed, as when memory is used up. 255: what `--timeout` ends with, in Podman's words.
+            Some(137 | 255) => Outcome::Wrong {
                 message: format!(
                     "it used more memory than it may, or more time than {seconds} seconds, and was killed"
                 ),

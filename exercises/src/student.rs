@@ -22,13 +22,22 @@ pub fn is(uid: u32) {
 /// How many processes a graded student may have: enough for a compiler, and no fork bomb.
 const MOST_PROCESSES: u32 = 256;
 
+/// How much memory one process of his may ask for, in bytes: enough for a compiler. Where control groups limit memory, all of
+/// his together are held to less; elsewhere nothing else keeps one from taking the machine's.
+const MOST_MEMORY: u64 = 2 << 30;
+
+/// How many seconds of a processor one process of his may use: enough for a compiler on a slow machine, but a constant that is
+/// calculated for ever ends it. Time that others use does not count.
+const MOST_CALCULATING: u32 = 20;
+
 /// What comes before a command of his: nothing of the checker's rights is left, nor can any be had again.
 fn before() -> Option<Vec<String>> {
     let uid = STUDENT.get()?;
-    let words = ["prlimit", &format!("--nproc={MOST_PROCESSES}"), "--core=0", "setpriv", &format!("--reuid={uid}")];
-    let rest =
-        [&format!("--regid={uid}"), "--clear-groups", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"];
-    Some(words.iter().map(|word| (*word).to_owned()).chain(rest.iter().map(|word| (*word).to_owned())).collect())
+    let words = format!(
+        "prlimit --nproc={MOST_PROCESSES} --as={MOST_MEMORY} --cpu={MOST_CALCULATING} --core=0 setpriv --reuid={uid} --regid={uid} \
+         --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all"
+    );
+    Some(words.split(' ').map(str::to_owned).collect())
 }
 
 /// The same for a shell: what a test puts before a command that the student's user shall run.
