@@ -14,7 +14,8 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::poll::PollTimeout;
@@ -139,6 +140,9 @@ fn run(answer: &Answer, test: &Test) -> Result<(Outcome, usize)> {
     let shell = Process::open(Pid::from_raw(child.id().cast_signed()))?.context("the shell is our child")?;
     let in_time = shell.await_end(PollTimeout::try_from(patience(test)).unwrap_or(PollTimeout::MAX))?;
     let status = if in_time { Some(shell.reap()?.status()) } else { None };
+    if status == Some(0) {
+        let_end();
+    }
     let left = kill_all_children();
     let said = fs::read_to_string(&verdict).unwrap_or_default();
     let loud = fs::metadata(&output)?.len() >= MOST_WRITTEN << 10;
@@ -164,6 +168,14 @@ fn run(answer: &Answer, test: &Test) -> Result<(Outcome, usize)> {
 fn patience(test: &Test) -> Duration {
     let least = env::var("PODLING_TEST_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     Duration::from_secs(test.seconds.max(least))
+}
+
+/// Waits a little for who is about to end: a test that has passed has seen the last that a program does, and not its end.
+fn let_end() {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < deadline && children().into_iter().any(lives) {
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Kills everything that descends from us, as far as we may: who orphans his children gives them to us, their subreaper.

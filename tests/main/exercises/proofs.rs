@@ -103,6 +103,11 @@ as_user!(a_sound_exercise_is_called_sound, |world| {
     assert_eq!(said(world, 0, &[]), "01-fork/seven: 1 tests, 1 mutants: sound");
 });
 
+as_user!(who_is_about_to_end_is_not_left_behind, |world| {
+    let check = "seven() { sleep 0.3 & [ \"$(answer sum)\" != 8 ] || wrong 'that is one too many'; same 'the sum' 7 \"$(answer sum)\"; }\n";
+    assert_eq!(said(world, 0, &[("check.sh", check)]), "01-fork/seven: 1 tests, 1 mutants: sound");
+});
+
 as_user!(planted_faults_are_found, |world| {
     let finds = |fault: &str, changes: &[(&str, &str)]| {
         let said = said(world, 1, changes);
