@@ -114,8 +114,8 @@ static ACTOR: AtomicU8 = AtomicU8::new(Actor::Engine as u8);
 
 /// Says who speaks from now on, and listens if a parent said so. Called first in every `main`.
 pub fn begin(actor: Actor) {
-    fault::begin();
-    become_actor(actor);
+    ACTOR.store(actor as u8, Relaxed);
+    fault::begin(actor);
     let Ok(said) = std::env::var(VARIABLE) else { return };
     let Some((format, fd)) = said.split_once(':') else { return };
     let format = if format == "json" { Format::Json } else { Format::Text };
@@ -193,6 +193,18 @@ pub fn say(topic: Topic, name: &str, arguments: Arguments<'_>, result: &str) {
         tell(listener, actor.name(), topic, name, arguments, result);
     }
     fault::reached(actor, name);
+}
+
+/// A word that the environment of this program needs, if it is about to be begun anew in this process.
+pub fn carried() -> Option<(&'static str, String)> {
+    fault::carried()
+}
+
+/// A place between two events where a test lets this process die ([`fault`]). Nobody is told of it.
+pub fn point(name: &str) {
+    if fault::is_set() {
+        fault::reached(actor(), name);
+    }
 }
 
 /// Says to a person what the next events are for, as a heading does. It is no event: a tool gets none.

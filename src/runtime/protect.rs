@@ -41,10 +41,12 @@ pub fn own_executable() -> Result<()> {
     let safe =
         read_only_mount().or_else(|error| if error == Errno::EPERM { sealed_copy() } else { Err(error.into()) })?;
     let arguments = std::env::args_os().map(|word| CString::new(word.into_vec())).collect::<Result<Vec<_>, _>>()?;
+    trace::say(Topic::Security, "execveat", format_args!("our own executable, read-only"), "ok");
+    let carried = trace::carried().map(|(name, value)| (name.into(), value.into()));
     let environment = std::env::vars_os()
+        .chain(carried)
         .map(|(name, value)| CString::new([name.into_vec(), value.into_vec()].join(&b'=')))
         .collect::<Result<Vec<_>, _>>()?;
-    trace::say(Topic::Security, "execveat", format_args!("our own executable, read-only"), "ok");
     let Err(errno) = execveat(&safe, c"", &arguments, &environment, AtFlags::AT_EMPTY_PATH);
     Err(errno).context("beginning anew from a protected executable")
 }
