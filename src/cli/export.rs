@@ -1,7 +1,7 @@
 //! `export` and `commit`: a container's files, as a tar file or as an image.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -10,8 +10,8 @@ use clap::Args;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
-use crate::cli::images::archive::{output, part};
-use crate::cli::{Context, Verb, failure};
+use crate::cli::images::archive::output;
+use crate::cli::{Context, Verb, failure, whole};
 use crate::engine::commit::CommitRequest;
 use crate::image::compose::open_directory;
 use crate::image::layer::{Source, pack};
@@ -56,14 +56,7 @@ fn below(root: &File, path: &Path) -> Result<OwnedFd> {
 /// Opens a file, or else standard output, lets `write` fill it, and gives the file its name when it is whole.
 pub fn archive(file: Option<&Path>, write: impl FnOnce(Box<dyn Write>) -> Result<()>) -> Result<()> {
     let Some(file) = file else { return write(Box::new(output()?)) };
-    let what = || format!("writing {}", file.display());
-    let part = part(file);
-    let written = write(Box::new(BufWriter::new(File::create(&part).with_context(what)?)));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&part);
-        return written;
-    }
-    std::fs::rename(&part, file).with_context(what)
+    whole::write(file, |out| write(Box::new(out))).with_context(|| format!("writing {}", file.display()))
 }
 
 /// podling commit

@@ -48,6 +48,7 @@ mod update;
 mod verbs;
 mod volume;
 mod volume_archive;
+mod whole;
 mod words;
 
 use std::ffi::OsString;

@@ -218,6 +218,7 @@ impl Verb for Remove {
                 }
             }
         }
+        engine.sweep()?;
         Ok(status)
     }
 }
@@ -241,6 +242,7 @@ impl Verb for Prune {
         for volume in volumes {
             removed.note(&volume.name, engine.remove_volume(&volume, false), is_missing);
         }
+        engine.sweep()?;
         removed.print()
     }
 }

@@ -10,7 +10,7 @@ use clap::Args;
 use super::names::given;
 use crate::cli::failure::hinted;
 use crate::cli::request::Platform;
-use crate::cli::{Context, Verb, failure};
+use crate::cli::{Context, Verb, failure, whole};
 use crate::engine::events::Type;
 use crate::image::archive::{self, Format};
 use crate::image::{compose, layout::Layout, reference::Reference};
@@ -76,15 +76,8 @@ impl Verb for Save {
             (Some(directory), Format::OciDir) => archive::save_directory(&layout, &wanted, directory)?,
             (None, Format::OciDir) => return Err(failure::misuse("oci-dir needs --output", "save")),
             (Some(path), format) => {
-                // Under another name first: what is there is whole, or what it was.
-                let part = part(path);
-                let file = File::create(&part).with_context(|| format!("writing {}", path.display()))?;
-                let saved = archive::save(&layout, &wanted, format, BufWriter::new(file));
-                if saved.is_err() && part != *path {
-                    let _ = std::fs::remove_file(&part);
-                }
-                saved.with_context(|| format!("writing {}", path.display()))?;
-                std::fs::rename(&part, path).with_context(|| format!("writing {}", path.display()))?;
+                whole::write(path, |out| archive::save(&layout, &wanted, format, out))
+                    .with_context(|| format!("writing {}", path.display()))?;
             }
             (None, format) => {
                 archive::save(&layout, &wanted, format, output()?).context("writing to standard output")?;
@@ -96,16 +89,6 @@ impl Verb for Save {
         }
         Ok(0)
     }
-}
-
-/// The name of a file that is being written. A device or pipe has no second name.
-pub fn part(path: &Path) -> PathBuf {
-    if path.exists() && !path.is_file() {
-        return path.to_owned();
-    }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    path.with_file_name(name)
 }
 
 /// Standard output, if an archive can go there.
