@@ -264,10 +264,13 @@ impl Layers {
         match fill(directory) {
             Ok(made) => {
                 // Before the name, so that no crash can leave a name without its doubt.
+                trace::point("filled");
                 let doubt = || fs::write(self.doubt(chain_id), boot_id()?);
-                doubt()
-                    .and_then(|()| fs::rename(&temporary, self.path(chain_id)))
-                    .with_context(|| format!("storing layer {chain_id}"))?;
+                let named = || {
+                    trace::point("doubted");
+                    fs::rename(&temporary, self.path(chain_id))
+                };
+                doubt().and_then(|()| named()).with_context(|| format!("storing layer {chain_id}"))?;
                 Ok(Some(made))
             }
             Err(error) => {
@@ -340,6 +343,7 @@ impl Layers {
                     // First out of the way: half a layer must never have a layer's name.
                     let aside = self.dir.join(format!("{REMOVED}{name}"));
                     fs::rename(entry.path(), &aside)?;
+                    trace::point("put aside");
                     discard(&aside)?;
                     removed += 1;
                 }

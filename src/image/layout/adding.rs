@@ -18,6 +18,7 @@ use oci_spec::image::{Descriptor, MediaType};
 use super::{INDEX_DIGEST, Layout, REF_NAME, lock};
 use crate::image::digest::{Digest, Hashing};
 use crate::image::reference::Reference;
+use crate::trace::{self, Topic};
 
 /// The right to add blobs: while it lives, nothing is collected as garbage.
 pub struct Adding<'a> {
@@ -138,8 +139,13 @@ impl Arriving {
             bail!("blob {promised} arrived with other bytes, whose digest is {digest}");
         }
         // Its data goes to the disk before a name says that it is there.
-        let settle = || file.sync_data().and_then(|()| fs::rename(&self.path, layout.blob_path(digest)));
-        settle().with_context(|| format!("storing blob {digest}"))?;
+        file.sync_data().with_context(|| format!("storing blob {digest}"))?;
+        trace::point("written");
+        let partial = self.path.file_name().unwrap_or_default().to_string_lossy();
+        trace::ask(Topic::Image, "rename", format_args!("partial/{partial} blobs/sha256/{}", digest.hex()), || {
+            fs::rename(&self.path, layout.blob_path(digest))
+        })
+        .with_context(|| format!("storing blob {digest}"))?;
         Ok((digest, size))
     }
 }

@@ -16,6 +16,7 @@ use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 
 use super::{Layout, is_index, lock};
 use crate::image::digest::Digest;
+use crate::trace::{self, Topic};
 
 /// How long the rest of a broken download waits to be resumed.
 const PARTIAL_AGE: Duration = Duration::from_secs(24 * 3600);
@@ -53,7 +54,23 @@ impl Layout {
                 remove(&entry, &mut collected)?;
             }
         }
+        self.collect_staged(&mut collected)?;
         Ok(Some(collected))
+    }
+
+    /// Removes what was to become index.json, by a command that was killed.
+    fn collect_staged(&self, collected: &mut Collected) -> Result<()> {
+        // Whoever is about to replace the index holds this.
+        let _lock = self.lock()?;
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if ["index.new-", "index.own-", "oci-layout.new-"].iter().any(|beginning| name.starts_with(beginning)) {
+                remove(&entry, collected)?;
+            }
+        }
+        Ok(())
     }
 
     /// Lets blobs go that nobody may need any more: if nobody does, the next collection takes them.
@@ -94,5 +111,9 @@ fn is_older(entry: &fs::DirEntry, age: Duration) -> Result<bool> {
 fn remove(entry: &fs::DirEntry, collected: &mut Collected) -> Result<()> {
     collected.bytes += entry.metadata()?.len();
     collected.files += 1;
-    fs::remove_file(entry.path()).with_context(|| format!("removing {}", entry.path().display()))
+    let what = || format!("removing {}", entry.path().display());
+    trace::ask(Topic::Image, "unlink", format_args!("{}", entry.file_name().display()), || {
+        fs::remove_file(entry.path())
+    })
+    .with_context(what)
 }

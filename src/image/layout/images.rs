@@ -199,20 +199,22 @@ impl Layout {
 
     /// Takes an image with all its names off the index. Its blobs go with the next [`Layout::collect`].
     pub fn remove(&self, image: &LoadedImage) -> Result<()> {
-        let gone = self.change(|manifests| {
+        self.change(|manifests| {
             let (gone, kept) = std::mem::take(manifests)
                 .into_iter()
                 .map(|entry| (self.load(&entry).ok().filter(|other| other.id == image.id), entry))
                 .partition::<Vec<_>, _>(|(same, _)| same.is_some());
             manifests.extend(kept.into_iter().map(|(_, entry)| entry));
-            Ok(gone)
-        })?;
-        for (same, entry) in &gone {
-            let parts =
-                same.iter().flat_map(|it| it.manifest.layers().iter().chain([it.manifest.config(), &it.descriptor]));
-            self.let_go(parts.chain([entry]));
-        }
-        Ok(())
+            // Before the index says so: if we are killed in between, the image is still there, and if after it, the next
+            // collection knows that nobody waits for these blobs.
+            for (same, entry) in &gone {
+                let parts = same
+                    .iter()
+                    .flat_map(|it| it.manifest.layers().iter().chain([it.manifest.config(), &it.descriptor]));
+                self.let_go(parts.chain([entry]));
+            }
+            Ok(())
+        })
     }
 }
 

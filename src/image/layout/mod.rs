@@ -32,6 +32,7 @@ use oci_spec::image::{Descriptor, ImageIndexBuilder};
 use serde::de::DeserializeOwned;
 
 use super::digest::{Digest, Hashing, read_at_most};
+use crate::trace::{self, Topic};
 
 pub use adding::{Adding, Partial};
 pub use collect::Collected;
@@ -192,8 +193,10 @@ impl<'a> Staged<'a> {
     }
 
     fn replace(self) -> Result<()> {
+        trace::point("written");
         let rename = || -> std::io::Result<()> {
-            fs::rename(&self.temporary, self.path)?;
+            let name = self.path.file_name().unwrap_or_default().display();
+            trace::ask(Topic::Image, "rename", format_args!("{name}"), || fs::rename(&self.temporary, self.path))?;
             File::open(self.path.parent().unwrap_or(Path::new("/")))?.sync_all()
         };
         rename().with_context(|| format!("writing {}", self.path.display()))

@@ -24,6 +24,7 @@ use super::images::{named, place};
 use super::{Layout, Staged};
 use crate::hint::hinted;
 use crate::image::digest::Digest;
+use crate::trace;
 
 /// How long half an index is waited for. To write one takes microseconds, but whoever does may be kept from it.
 const HALF_WRITTEN: Duration = Duration::from_secs(2);
@@ -77,7 +78,10 @@ impl Layout {
         };
         // Not waited for: one that a power cut took back, or half, brings back only what still has its blob.
         let temporary = self.dir.join(format!("index.own-{}", std::process::id()));
-        let write = fs::write(&temporary, &bytes).and_then(|()| fs::rename(&temporary, self.own()));
+        let write = fs::write(&temporary, &bytes).and_then(|()| {
+            trace::point("written");
+            fs::rename(&temporary, self.own())
+        });
         if write.is_err() {
             let _ = fs::remove_file(&temporary);
         }
