@@ -21,7 +21,8 @@ use std::time::Duration;
 use nix::Result;
 use nix::errno::Errno;
 use nix::poll::PollFd;
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise, sigprocmask};
 use nix::unistd::Pid;
 
 /// Turns a system call's return value into a result.
@@ -371,6 +372,23 @@ pub fn unblock_signals_of(command: &mut Command) {
     // (signal-safety(7)).
     unsafe {
         command.pre_exec(|| Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?));
+    }
+}
+
+/// Has the kernel kill the program that `command` starts when the thread that starts it ends.
+pub fn end_with_us(command: &mut Command) {
+    let us = Pid::this();
+    // SAFETY: between fork and execve only async-signal-safe functions may be called, as prctl, getppid and raise are
+    // (signal-safety(7)).
+    unsafe {
+        command.pre_exec(move || {
+            set_pdeathsig(Signal::SIGKILL)?;
+            // We may have ended before that was said (prctl(2), PR_SET_PDEATHSIG).
+            if Pid::parent() != us {
+                raise(Signal::SIGKILL)?;
+            }
+            Ok(())
+        });
     }
 }
 

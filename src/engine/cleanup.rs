@@ -55,18 +55,18 @@ impl Engine {
         drop(lock);
         // Longer after each failure in a row, so that a container which cannot run does not keep the machine busy.
         sleep(delay);
-        let _lock = self.hold(container)?;
+        let lock = self.hold(container)?;
         if container.process().is_some() || !container.data.join("wanted").exists() {
             return Ok(());
         }
         let restarts = container.started().map_or(0, |started| started.restarts) + 1;
-        drop(self.bring_up(container, false)?);
+        drop(self.bring_up(container, &lock, false)?);
         self.let_go(container, restarts)
     }
 
     /// Tears down what has ended, and notes its end, once.
     pub(super) fn tear_down_ended(&self, container: &Container) {
-        let ran = container.run.join("started").exists();
+        let ran = container.ran();
         if ran && container.exit().is_none() {
             // Nobody saw how: its monitor was killed. Podman's code for that is -1, and its time the one when it is noticed.
             let unseen = ExitRecord { code: -1, signal: None, oom: false, timed_out: false, finished: super::now() };

@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::Pid;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::broken::Broken;
 pub use super::config::{ContainerConfig, Init, MountConfig, MountSource, Root};
 use super::store::{Paths, read_if_there};
-use crate::handover::ExitRecord;
+use crate::handover::{ExitRecord, MonitorConfig};
 use crate::linux::process::Stat;
 
 /// A container in the store.
@@ -150,7 +151,7 @@ impl Container {
     /// Where it is, according to its files.
     pub fn status(&self) -> Status {
         if let Some(process) = self.process() {
-            return if !self.run.join("started").exists() {
+            return if !self.was_let_go() {
                 Status::Initialized(process)
             } else if frozen(process.pid) {
                 Status::Paused(process)
@@ -176,6 +177,27 @@ impl Container {
             }),
             (None, None) => Status::Created,
         }
+    }
+
+    /// Whether its last run came so far that the program was let go, or may have been; none since it was cleared away.
+    pub fn ran(&self) -> bool {
+        self.run.join("process.json").exists() && self.data.join("started.json").exists()
+    }
+
+    /// Whether the program of its live process has been let go. A note says so; but of a command that was killed before it
+    /// could write that, only the runtime knows whether it came to `runtime start`.
+    fn was_let_go(&self) -> bool {
+        self.run.join("started").exists() || (self.ran() && self.runtime_says_it_runs())
+    }
+
+    /// Asks the runtime, as the monitor was told to call it.
+    fn runtime_says_it_runs(&self) -> bool {
+        let Some(config) = read_json::<MonitorConfig>(&self.run.join("monitor.json")) else { return false };
+        let mut command = Command::new(config.runtime);
+        command.args(config.runtime_options).args(["state", self.id()]).stdin(Stdio::null());
+        let said = command.output().map(|output| output.stdout).unwrap_or_default();
+        let state: serde_json::Value = serde_json::from_slice(&said).unwrap_or_default();
+        state["status"].as_str().is_some_and(|status| status != "created")
     }
 
     /// Its live first process.

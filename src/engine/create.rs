@@ -99,7 +99,11 @@ impl Engine {
     fn make_way(&self, name: &str, replace: bool) -> Result<()> {
         match self.container(name) {
             Ok(other) if other.name() == name && replace => {
-                self.remove(&other, Removal { force: true, volumes: true, timeout: None })
+                match self.remove(&other, Removal { force: true, volumes: true, timeout: None }) {
+                    // Somebody else (`--rm`, say) was faster: it is gone, as was asked.
+                    Err(error) if matches!(error.downcast_ref(), Some(Failure::NoSuchContainer(_))) => Ok(()),
+                    removed => removed,
+                }
             }
             Ok(other) if other.name() == name => {
                 bail!(Failure::NameInUse { name: name.into(), id: other.id().into() })

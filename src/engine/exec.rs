@@ -135,7 +135,7 @@ impl Engine {
             foreground: !request.detach,
             exit_command: self.exit_command(["--exec", session.as_str(), container.id()].iter())?,
         };
-        let launched = self.start_monitor(&directory.join("monitor.json"), &config);
+        let launched = self.start_monitor(&directory.join("monitor.json"), &config, None);
         let mut launched = match launched {
             Ok(launched) => launched,
             Err(error) => {

@@ -25,7 +25,7 @@ use nix::unistd::pipe2;
 use super::attach::{AttachOptions, AttachRequest, Attachment};
 use super::container::{Container, Process, Started};
 use super::failure::Failure;
-use super::store::{make_private, write_whole};
+use super::store::{Lock, make_private, write_whole};
 use super::{CgroupManager, Engine, network, spec};
 use crate::handover::{ExitRecord, LogDriver, MonitorConfig, StartReport, Stdin, Task};
 use crate::linux::process;
@@ -55,8 +55,8 @@ impl Launched {
 }
 
 impl Engine {
-    /// Everything up to a process that waits to be let go. The caller holds the container's lock and has entered.
-    pub(super) fn bring_up(&self, container: &Container, foreground: bool) -> Result<Launched> {
+    /// Everything up to a process that waits to be let go. `lock` is the container's; the caller has entered.
+    pub(super) fn bring_up(&self, container: &Container, lock: &Lock, foreground: bool) -> Result<Launched> {
         self.await_holders(container)?;
         // A boot, or a monitor that was killed, may have left traces of the last run.
         self.tear_down(container).context("clearing away the last run")?;
@@ -66,6 +66,7 @@ impl Engine {
         for file in ["exit.json", "exit.json.tmp", "started.json"] {
             let _ = fs::remove_file(container.data.join(file));
         }
+        trace::point("cleared away");
         make_private(&container.bundle())?;
         let launched = (|| {
             trace::stage(format_args!("its root file system: the image's layers below, its own on top"));
@@ -75,7 +76,7 @@ impl Engine {
             write_whole(&container.bundle().join("config.json"), &serde_json::to_vec(&spec)?)?;
             trace::stage(format_args!("the monitor, which will stay with it"));
             let config = self.monitor_config(container, foreground)?;
-            let launched = self.start_monitor(&container.run.join("monitor.json"), &config)?;
+            let launched = self.start_monitor(&container.run.join("monitor.json"), &config, Some(lock))?;
             if let Some(file) = &container.config.pid_file {
                 write_whole(file, launched.process.pid.to_string().as_bytes())?;
             }
@@ -109,9 +110,15 @@ impl Engine {
             let _ = fs::remove_file(note);
             return Err(error);
         }
-        write_whole(&container.run.join("started"), b"")?;
+        self.note_started(container)?;
         self.record(container, "start", &[]);
         Ok(())
+    }
+
+    /// Notes for all to see that the program has been let go, unless that has been noted.
+    pub(super) fn note_started(&self, container: &Container) -> Result<()> {
+        let note = container.run.join("started");
+        if note.exists() { Ok(()) } else { write_whole(&note, b"") }
     }
 
     /// Removes what a run leaves in `$RUN`: network helpers, the runtime's state and cgroup, the bundle. Kills what still
@@ -234,14 +241,16 @@ impl Engine {
         trace::pass_on(&mut command);
         trace::say(Topic::Process, "execve", format_args!("{} {}", program.display(), words.join(" ")), "ok");
         let output = command.output().with_context(|| format!("running the OCI runtime {}", program.display()))?;
+        trace::point("runtime left");
         if !output.status.success() {
             bail!(Failure::from_runtime(&last_line(&output.stderr)));
         }
         Ok(())
     }
 
-    /// Starts a monitor and hears its report.
-    pub(super) fn start_monitor(&self, file: &Path, config: &MonitorConfig) -> Result<Launched> {
+    /// Starts a monitor and hears its report. Until it has said in a file who it is, nobody else could know of it: so that
+    /// long it has the container's lock as its standard input. If we are killed now, whoever comes next waits for that file.
+    pub(super) fn start_monitor(&self, file: &Path, config: &MonitorConfig, lock: Option<&Lock>) -> Result<Launched> {
         write_whole(file, &serde_json::to_vec_pretty(config)?)?;
         let program = self.monitor_program()?;
         let mut command = Command::new(&program);
@@ -252,15 +261,18 @@ impl Engine {
             fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty()))?;
             command.env("PODLING_REPORT", theirs.as_raw_fd().to_string());
         } else {
-            command.stdin(Stdio::null()).stdout(theirs.try_clone()?);
+            let input = lock.map_or(Ok(Stdio::null()), |lock| lock.lend().map(Stdio::from))?;
+            command.stdin(input).stdout(theirs.try_clone()?);
         }
         trace::pass_on(&mut command);
         trace::say(Topic::Monitor, "execve", format_args!("{} --config …", program.display()), "ok");
         let monitor = command.spawn().with_context(|| format!("starting the monitor {}", program.display()))?;
+        trace::point("monitor started");
         drop((theirs, command));
         let mut report = BufReader::new(File::from(ours));
         let mut line = String::new();
         report.read_line(&mut line).context("hearing the monitor's report")?;
+        trace::point("monitor heard");
         match serde_json::from_str(&line) {
             Ok(StartReport::Created { pid }) => match Process::of(pid) {
                 Some(process) => Ok(Launched { process, monitor, report }),

@@ -13,10 +13,14 @@ use super::container::{Container, Process, Status};
 use super::failure::Failure;
 use super::partial::Volumes;
 use super::settings::RestartPolicy;
-use super::store::{Lock, write_atomic};
+use super::store::{Lock, write_atomic, write_whole};
 use super::{Engine, attach};
 use crate::handover::ExitRecord;
 use crate::linux::process::{self, Signal};
+use crate::trace;
+
+/// In a container's directory while it is being given another name.
+pub(super) const RENAMING: &str = "renaming";
 
 /// How a foreground `run`, `start -a`, `attach` or `exec` ended.
 #[derive(Debug, Clone)]
@@ -45,11 +49,15 @@ impl Engine {
         let lock = self.hold(container)?;
         let mut launched = match container.status() {
             Status::Running(_) | Status::Paused(_) => {
+                self.note_started(container)?;
                 drop(lock);
                 return attach.map(|attach| self.attach(container, attach)).transpose();
             }
-            Status::Initialized(_) => None,
-            Status::Created | Status::Exited(_) => Some(self.bring_up(container, attach.is_some())?),
+            Status::Initialized(_) if container.monitor().is_some() => None,
+            // It waits to be let go, but its monitor was killed: nobody would hear what its program says, or how it ends.
+            Status::Initialized(_) | Status::Created | Status::Exited(_) => {
+                Some(self.bring_up(container, &lock, attach.is_some())?)
+            }
         };
         self.set_wanted(container, true)?;
         let started = (|| {
@@ -84,9 +92,9 @@ impl Engine {
     /// `podling init`: everything but letting the program go.
     pub fn init(&self, container: &Container) -> Result<()> {
         self.enter(None)?;
-        let _lock = self.hold(container)?;
+        let lock = self.hold(container)?;
         match container.status() {
-            Status::Created | Status::Exited(_) => self.bring_up(container, false).map(drop),
+            Status::Created | Status::Exited(_) => self.bring_up(container, &lock, false).map(drop),
             status => Err(wrong(container, &status, "only a container that does not run can be initialized")),
         }
     }
@@ -167,6 +175,7 @@ impl Engine {
             ignore_gone(held.signal(Signal::KILL))?;
             held.await_end(PollTimeout::NONE)?;
         }
+        trace::point("process ended");
         waiting.record(container);
         Ok(())
     }
@@ -218,14 +227,21 @@ impl Engine {
         Ok(())
     }
 
-    /// Gives it another name. The new one is claimed first, so at no time has it none; between the two steps the old one
-    /// leads nowhere, and a crash there leaves it free for others.
+    /// Gives it another name. The new one is claimed first, so at no time has it none. A crash on the way leaves one of the
+    /// two that leads nowhere: free for others, and taken away with the container or when it is renamed again.
     pub fn rename(&self, container: &Container, name: &str) -> Result<()> {
         super::names::check(name)?;
         if container.name() == name {
             return Ok(());
         }
         let _lock = self.hold(container)?;
+        // It may have been changed while we waited.
+        let container = &self.read_again(container)?;
+        let renaming = container.data.join(RENAMING);
+        if renaming.exists() {
+            self.release_names(container.id(), Some(container.name()));
+        }
+        write_whole(&renaming, b"")?;
         self.claim_name(Some(name), container.id())?;
         let mut config = container.config.clone();
         config.name = name.into();
@@ -233,6 +249,7 @@ impl Engine {
         // It has two names now, and keeps the one that its file says.
         let given_up = if written.is_ok() { container.name() } else { name };
         self.release_name(given_up, container.id());
+        let _ = fs::remove_file(renaming);
         written?;
         self.record(&Container { config, ..container.clone() }, "rename", &[]);
         Ok(())
@@ -273,6 +290,12 @@ impl Engine {
     pub(super) fn hold(&self, container: &Container) -> Result<Lock> {
         let lock = Lock::of(&container.data)?.filter(|_| container.data.join("container.json").exists());
         lock.with_context(|| Failure::NoSuchContainer(container.name().into()))
+    }
+
+    /// The same container as its file says now, whoever has written that before we had its lock.
+    pub(super) fn read_again(&self, container: &Container) -> Result<Container> {
+        let read = Container::read(&self.paths, container.id())?;
+        read.with_context(|| Failure::NoSuchContainer(container.name().into()))
     }
 
     /// Remembers whether a person wants it to run, apart from whether it does: a restart policy asks for that.

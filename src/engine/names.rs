@@ -14,6 +14,7 @@ use super::Engine;
 use super::container::Container;
 use super::failure::Failure;
 use super::store::{Lock, make_private};
+use crate::trace;
 
 const MOODS: [&str; 48] = [
     "agile", "amber", "brave", "bright", "calm", "candid", "clever", "cosy", "curious", "daring", "deft", "eager",
@@ -154,10 +155,13 @@ impl Engine {
         Lock::is_held(&self.paths.partial().join(id).join("lock"))
     }
 
-    /// Gives up all names of `id`.
-    pub(super) fn release_all_names(&self, id: &str) {
+    /// Gives up all names of `id`, but not the one that is `kept`.
+    pub(super) fn release_names(&self, id: &str, kept: Option<&str>) {
         for entry in fs::read_dir(self.paths.names()).into_iter().flatten().flatten() {
-            self.release_name(&entry.file_name().to_string_lossy(), id);
+            let name = entry.file_name();
+            if kept.is_none_or(|kept| name != kept) {
+                self.release_name(&name.to_string_lossy(), id);
+            }
         }
     }
 
@@ -179,7 +183,10 @@ fn link_to(link: &Path, id: &str) -> Result<bool> {
         made = make();
     }
     match made {
-        Ok(()) => Ok(true),
+        Ok(()) => {
+            trace::point("named");
+            Ok(true)
+        }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error).with_context(|| format!("claiming {}", link.display())),
     }

@@ -20,6 +20,7 @@ use anyhow::{Context, Result};
 
 use super::Engine;
 use super::container::{Container, ContainerConfig, MountSource};
+use super::lifecycle::RENAMING;
 use super::store::{Lock, make_private, read_if_there};
 use crate::trace::{self, Topic};
 
@@ -171,10 +172,11 @@ impl Engine {
         let config = read_if_there(&directory.join("container.json")).ok().flatten();
         let config = config.and_then(|json| serde_json::from_slice::<ContainerConfig>(&json).ok());
         match &config {
-            Some(config) => self.release_name(&config.name, id),
-            // It was killed between the claim and the file.
-            None => self.release_all_names(id),
+            Some(config) if !directory.join(RENAMING).exists() => self.release_name(&config.name, id),
+            // Somebody was killed between the claim and the file.
+            _ => self.release_names(id, None),
         }
+        trace::point("nameless");
         if let Some(config) = &config {
             if let Some(file) = &config.cid_file
                 && fs::read_to_string(file).is_ok_and(|said| said.trim() == id)
@@ -224,7 +226,7 @@ fn remove_tree(directory: &Path) -> Result<()> {
 }
 
 fn ended_unseen(container: &Container) -> bool {
-    container.run.join("started").exists() && container.monitor().is_none() && container.process().is_none()
+    container.ran() && container.monitor().is_none() && container.process().is_none()
 }
 
 fn rename(from: &Path, to: &Path) -> Result<()> {

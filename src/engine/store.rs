@@ -16,6 +16,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -129,6 +130,7 @@ fn write(path: &Path, content: &[u8], sync: impl FnOnce(&File) -> std::io::Resul
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(content)?;
         sync(&file)?;
+        trace::point("written");
         trace::ask(Topic::Store, "rename", format_args!("{}", path.display()), || fs::rename(&temporary, path))
     })();
     if written.is_err() {
@@ -149,7 +151,7 @@ pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
 /// A `flock`, held until it is dropped or its holder dies, whichever way. The descriptor is close-on-exec: one inherited
 /// by a monitor would be held for the container's life.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
+pub struct Lock(Flock<File>);
 
 impl Lock {
     /// Waits until nobody else holds the lock.
@@ -184,6 +186,12 @@ impl Lock {
     pub fn is_held(path: &Path) -> bool {
         let Ok(file) = File::open(path) else { return false };
         matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, nix::errno::Errno::EWOULDBLOCK)))
+    }
+
+    /// A second descriptor of the lock, for a program that is about to be started: if we are killed, the lock is held until
+    /// that program lets go of it, too.
+    pub fn lend(&self) -> Result<OwnedFd> {
+        Ok(self.0.as_fd().try_clone_to_owned()?)
     }
 
     fn take(path: &Path, how: FlockArg) -> Result<Self> {

@@ -17,6 +17,8 @@ impl Engine {
     pub fn update(&self, container: &Container, asked: Resources, restart: Option<RestartPolicy>) -> Result<()> {
         self.enter(Some(container))?;
         let _lock = self.hold(container)?;
+        // It may have been changed while we waited.
+        let container = &self.read_again(container)?;
         let mut config = container.config.clone();
         let limits = merged(&config.resources, asked);
         if container.status().is_running() && limits != config.resources {

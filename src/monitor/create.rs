@@ -59,6 +59,8 @@ pub fn run(
     command.stdin(ends.stdin).stdout(ends.stdout).stderr(ends.stderr);
     // A request to end that we pass on must reach it, whichever runtime it is.
     sys::unblock_signals_of(&mut command);
+    // If we are killed, nobody would know of what it makes; and what it has made so far ends without it.
+    sys::end_with_us(&mut command);
     let child = trace::ask(Topic::Process, "execve", format_args!("{}", words(&command)), || command.spawn())
         .with_context(|| format!("starting the runtime {}", config.runtime.display()))?;
     // The command holds the container's ends of the pipes.

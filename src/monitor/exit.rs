@@ -97,6 +97,7 @@ fn write(path: &Path, record: &[u8]) -> Result<()> {
         file.write_all(record)?;
         file.set_len(record.len() as u64)?;
         file.sync_data()?;
+        trace::point("written");
         fs::rename(&temporary, path)
     })
     .with_context(|| format!("writing {}", path.display()))

@@ -149,6 +149,7 @@ fn begin(Asked { config, manner, report }: &mut Asked) -> Result<Option<Watch>> 
         let me = nix::unistd::Pid::this();
         let start_time = crate::linux::process::start_time(me)?.context("/proc does not show this process")?;
         fs::write(file, format!("{me} {start_time}")).with_context(|| format!("writing {}", file.display()))?;
+        trace::point("pid file");
     }
     trace::stage(format_args!("out of the caller's session; the container's orphans will be ours"));
     leave_the_caller(config)?;
@@ -198,6 +199,7 @@ fn begin(Asked { config, manner, report }: &mut Asked) -> Result<Option<Watch>> 
         }
     };
     report.say(&manner.words, &News::Created(process.pid()));
+    trace::point("told of its birth");
     if manner.hears == Hears::Start {
         report.close();
         trace::end();
@@ -255,6 +257,7 @@ fn signals() -> nix::Result<SignalFd> {
 fn run(Asked { manner, mut report, .. }: Asked, mut watch: Watch) -> Result<i32> {
     let exit = watch.until_the_end(&report)?;
     trace::stage(format_args!("the end: first on disk, then told"));
+    trace::point("ended");
     let oom = watch.memory.killed(exit);
     let record = exit::record(exit, oom, watch.timed_out);
     // Our names go first: once there is a record the container may be started again, and the next monitor takes them.
@@ -267,8 +270,10 @@ fn run(Asked { manner, mut report, .. }: Asked, mut watch: Watch) -> Result<i32>
     if manner.farewell {
         watch.clients.exit(&(manner.records.text)(&record));
     }
+    trace::point("farewell");
     if manner.hears != Hears::Start {
         report.say(&manner.words, &News::Ended(&record));
+        trace::point("told of its end");
     }
     // Whoever started us in podling's foreground, or stopped the container, does at once what the exit command would do,
     // and removes the bundle (or the session's process file) in doing so. The command is for when he is gone: detached,

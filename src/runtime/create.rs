@@ -166,6 +166,7 @@ fn birth(store: &Store, request: &Request, bundle: &Bundle, console: Option<Owne
     };
 
     trace::stage(format_args!("the cgroup, and the first process: born in it, into new namespaces"));
+    trace::point("fifo made");
     let prepared = cgroups::prepare(&request.id, spec, request.manager, request.scarcity)?;
     undo.cgroup = prepared.as_ref().and_then(Prepared::place).cloned();
     let (handshake, theirs) = Handshake::pair()?;
@@ -212,6 +213,7 @@ fn birth(store: &Store, request: &Request, bundle: &Bundle, console: Option<Owne
         handshake.say(&Message::Placed)?;
     }
     state.pid = process.pid().as_raw();
+    trace::point("placed");
     if let Err(error) = until_ready(&handshake, spec, &state) {
         // What its hooks have made, others may have to take away.
         lifecycle::poststop(spec, &state);
@@ -225,6 +227,7 @@ fn birth(store: &Store, request: &Request, bundle: &Bundle, console: Option<Owne
     if let Some(path) = &request.pidfd_socket {
         send_pidfd(path, process)?;
     }
+    trace::point("pid file");
     let process = Process::from_parts(process.pid(), process.as_fd().try_clone_to_owned()?);
     Ok(Born { process, handshake, state, undo })
 }

@@ -30,6 +30,7 @@ pub fn start(store: &Store, id: &str) -> Result<()> {
     let mut gate = gate.with_context(|| format!("cannot start container {id}: {}", fifo.display()))?;
     // Of two that start it at once, one removes the name; the other has come too late.
     fs::remove_file(&fifo).with_context(|| format!("cannot start container {id}: it is being started"))?;
+    trace::point("gate taken");
     trace::ask(Topic::Process, "write", format_args!("exec.fifo"), || gate.write_all(b"1"))?;
 
     // The reader's end closes at execve, or when it dies.
@@ -41,6 +42,7 @@ pub fn start(store: &Store, id: &str) -> Result<()> {
             Err(error) => return Err(error).context("waiting for the program"),
         }
     }
+    trace::point("program runs");
     let failure = store.directory(id)?.join("failure");
     let text = fs::read_to_string(&failure).unwrap_or_default();
     if let Some((status, text)) = text.split_once(' ') {
@@ -161,12 +163,15 @@ pub fn delete(store: &Store, id: &str, force: Force) -> Result<()> {
         }
         process.await_end(PollTimeout::NONE)?;
     }
+    trace::point("killed");
     let spec = store.spec_if_it_says(id, "poststop").ok().flatten();
     let cgroup = state.cgroup.as_ref().map_or(Ok(()), |place| {
         place.kill(Signal::KILL)?;
         place.remove()
     });
+    trace::point("without cgroup");
     store.forget(id)?;
+    trace::point("forgotten");
     if let Some(spec) = spec {
         poststop(&spec, &state);
     }

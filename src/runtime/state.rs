@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::cgroups;
 use crate::linux::idmap;
 use crate::linux::process::Process;
+use crate::trace;
 
 /// The version of OCI's runtime specification that we follow.
 pub const OCI_VERSION: &str = "1.3.0";
@@ -110,7 +111,10 @@ impl Store {
             _ => Err(error),
         });
         match made {
-            Ok(()) => Ok(directory),
+            Ok(()) => {
+                trace::point("id claimed");
+                Ok(directory)
+            }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!("container {id} already exists"),
             Err(error) => Err(error).with_context(|| directory.display().to_string()),
         }
@@ -146,7 +150,10 @@ impl Store {
         let directory = self.directory(&state.id)?;
         let (new, path) = (directory.join("state.json.new"), directory.join("state.json"));
         fs::write(&new, serde_json::to_vec(state)?).with_context(|| new.display().to_string())?;
-        fs::rename(&new, &path).with_context(|| path.display().to_string())
+        trace::point("state written");
+        fs::rename(&new, &path).with_context(|| path.display().to_string())?;
+        trace::point("state saved");
+        Ok(())
     }
 
     /// Frees the id.

@@ -150,6 +150,7 @@ impl Pasta {
         .context("starting pasta")?;
         // Its first self ends when its second is ready. Some versions of that one keep our pipes, which so have no end.
         let status = pasta.wait().context("waiting for pasta")?;
+        trace::point("pasta ready");
         if !status.success() {
             remove(&netns)?;
             check_tun()?;
