@@ -4,6 +4,7 @@
 //! to the runtime; a container's own processes have another environment, but their root is an overlay of this world.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::mount::{MntFlags, umount2};
@@ -52,6 +53,62 @@ pub fn find(world: &World, names: &[String]) -> Vec<String> {
     let temporary = names_in(&world.dir.join("tmp")).into_iter().filter(|name| !name.starts_with('.'));
     left.extend(temporary.map(|name| format!("temporary file: {name}")));
     left
+}
+
+/// One line for each thing that there is of a world, whether it should be or not: processes and what they have mounted,
+/// cgroups, locks that are held, files, and of files that never change how long they are.
+pub fn all(world: &World, names: &[String]) -> Vec<String> {
+    let processes = processes_of(world);
+    let mut all = Vec::new();
+    for (pid, command) in &processes {
+        all.push(format!("process {pid}: {command}"));
+        let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+        let targets = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+        let here = targets.filter(|target| Path::new(target).starts_with(&world.dir));
+        all.extend(here.map(|target| format!("mount of process {pid}: {target}")));
+    }
+    all.extend(mounts_of(world).into_iter().map(|target| format!("mount: {target}")));
+    all.extend(cgroups_of(&[names, &cgroup_names(world)].concat()).into_iter().map(|path| format!("cgroup: {path}")));
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let mut to_see = vec![world.dir.clone()];
+    while let Some(dir) = to_see.pop() {
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+            let Ok(about) = entry.metadata() else { continue };
+            let is_own = dir == world.dir.join("tmp") && name.starts_with('.');
+            // A doubt about a layer is lifted after a minute; a lock's file comes when two first want the same name.
+            let comes_and_goes = dir.ends_with("layers") && name.starts_with("new-") || name == "names.lock";
+            if is_own || comes_and_goes || path == world.data().join("events") {
+                continue;
+            }
+            let inode = format!(":{} ", about.ino());
+            all.extend(locks.lines().filter(|line| line.contains(&inode)).map(|_| format!("lock: {}", path.display())));
+            let shown = path.strip_prefix(&world.dir).unwrap_or(&path).display();
+            let fixed = ["blobs", "layers", "upper", "_data"].iter().any(|part| path.iter().any(|it| it == *part));
+            let size = if fixed && about.is_file() { format!(" {}", about.len()) } else { String::new() };
+            all.push(format!("file: {shown}{size}"));
+            if about.is_dir() {
+                to_see.push(path);
+            }
+        }
+    }
+    all
+}
+
+/// The processes that have the root file system of this container and are its own: its first process, too, once it is the
+/// program and no longer the runtime.
+pub fn programs_of(id: &str) -> Vec<i32> {
+    let layer = format!("containers/{id}/upper");
+    let pids = names_in(Path::new("/proc")).into_iter().filter_map(|name| name.parse().ok());
+    pids.filter(|pid| {
+        let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+        let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/"));
+        // A monitor sees it mounted, but not at its root.
+        let command = || fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let runtime = || String::from_utf8_lossy(&command()).contains("runtime");
+        root.is_some_and(|line| line.contains(&layer)) && !command().is_empty() && !runtime()
+    })
+    .collect()
 }
 
 /// Kills, unmounts and deletes whatever is there. The files of a user's containers belong to subordinate ids, so where we

@@ -1,60 +1,20 @@
 //! Death at any moment: whoever is killed, the next command works, and `rm --all` leaves nothing.
 //!
-//! A command is first run with `--explain=json`, which lists every event of every process of the chain. Then it is run
-//! again for each kind of event, and `PODLING_FAULT` (src/trace/fault.rs) kills that process right there. Events of one
-//! name leave a process in much the same state, so of each name only the first and of each process also the last is tried.
+//! [`points`] finds all places where a command's processes may die; each is tried, or of those alike one ([`points::chosen`]).
+//! The tests here try them in a world with nothing else in it; those of [`matrix`] have every command, beside a container
+//! that runs and must not notice.
 
-use serde_json::Value;
+mod matrix;
+mod points;
+mod sound;
 
+use self::points::{Point, with};
 use crate::leftovers;
-use crate::running::{Input, Output, Running};
 use crate::second_opinion::other_runtime;
-use crate::setup::setup;
 use crate::world::World;
 
 const RUN: [&str; 5] = ["run", "--rm", "--network=none", "--name=victim", "witness"];
 const BACKGROUND: [&str; 6] = ["run", "-d", "--network=none", "--name=victim", "witness", "until-term"];
-
-fn with(world: &World, fault: &str, words: &[&str]) -> Output {
-    let mut command = world.command(setup().bin("podling"));
-    command.env("PODLING_FAULT", fault).args(words);
-    Running::start(command, Input::Empty).wait()
-}
-
-/// The points at which a command can lose a process: `ACTOR/WORD:NUMBER`, for each process that speaks.
-fn points(world: &World, words: &[&str]) -> Vec<String> {
-    let told = world.podling([&["--explain=json"], words].concat());
-    let events = told.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    // In the order in which they first speak; a copy that clone3 made speaks as somebody else.
-    let mut processes: Vec<(String, u64, Vec<String>)> = Vec::new();
-    for event in events {
-        let actor = event["actor"].as_str().expect("an event has an actor");
-        let (pid, call) = (event["pid"].as_u64().expect("and a pid"), event["call"].as_str().expect("and a name"));
-        let known = processes.iter_mut().find(|(who, number, _)| who == actor && *number == pid);
-        match known {
-            Some((_, _, calls)) => calls.push(call.into()),
-            None => processes.push((actor.into(), pid, vec![call.into()])),
-        }
-    }
-    let mut points = Vec::new();
-    for (actor, _, calls) in processes {
-        // The runtime is called with several commands; each is known by what only it does.
-        let who = match actor.as_str() {
-            "runtime" if calls.iter().any(|call| call == "clone3") => {
-                if words[0] == "exec" { "runtime/exec" } else { "runtime/create" }.to_string()
-            }
-            "runtime" if calls.iter().any(|call| call == "rmdir") => "runtime/delete".into(),
-            "runtime" => "runtime/start".into(),
-            _ => actor,
-        };
-        let first = |number: &usize| !calls[..*number].contains(&calls[*number]);
-        let mut numbers: Vec<usize> = (0..calls.len()).filter(first).map(|number| number + 1).collect();
-        numbers.push(calls.len());
-        numbers.dedup();
-        points.extend(numbers.into_iter().map(|number| format!("{who}:{number}")));
-    }
-    points
-}
 
 fn start(world: &World) {
     world.podling(BACKGROUND).ok();
@@ -62,14 +22,14 @@ fn start(world: &World) {
 
 /// Nothing is left but what a later command can put right.
 #[track_caller]
-fn recovers(world: &World, fault: &str) {
+fn recovers(world: &World, fault: &Point) {
     let names = leftovers::cgroup_names(world);
     let listed = world.podling(["ps", "--all", "--format", "{{.Names}} {{.State}}"]);
     assert_eq!(listed.status, 0, "{fault}: {listed}");
     let next = ["run", "--rm", "--replace", "--network=none", "--name=victim", "witness", "echo", "next"];
     let next = world.podling(next);
     assert_eq!((next.status, next.stdout.as_str()), (0, "next\n"), "{fault}: {next}\nbefore: {listed}");
-    clean(world, fault, &names);
+    clean(world, &fault.to_string(), &names);
 }
 
 #[track_caller]
@@ -84,15 +44,14 @@ fn clean(world: &World, fault: &str, names: &[String]) {
 /// nothing would let the command succeed, and most must not.
 fn at_every_point(world: &World, words: &[&str], before: impl Fn()) {
     before();
-    let points = points(world, words);
-    clean(world, "no fault", &[]);
+    let points = points::chosen(points::all(world, words, || clean(world, "no fault", &[])));
     // Another runtime tells no steps, and has no faults: of an exec, say, only the engine's are left.
     let least = if other_runtime().is_none() { 6 } else { 4 };
     assert!(points.len() >= least, "{words:?} says too little of itself: {points:?}");
     let mut hit = 0;
     for fault in &points {
         before();
-        hit += usize::from(with(world, fault, words).status != 0);
+        hit += usize::from(with(world, &fault.fault, words).status != 0);
         recovers(world, fault);
     }
     assert!(hit * 2 > points.len(), "of {} faults only {hit} were felt", points.len());
@@ -119,6 +78,30 @@ both!(an_exec_survives_too, |world| {
     at_every_point(world, &["exec", "victim", "/witness", "echo", "hello"], before);
 });
 
+// Each point at which something was once lost, by its name.
+
+both!(what_was_let_go_runs_though_nobody_noted_it, |world| {
+    world.image("witness");
+    with(world, "engine/run:runtime left", &BACKGROUND);
+    let state = ["inspect", "--format={{.State.Status}} {{.State.Pid}}", "victim"];
+    let before = world.podling(state).ok().to_owned();
+    assert!(other_runtime().is_some() || before.starts_with("running "), "{before}");
+    world.podling(["start", "victim"]).ok();
+    assert_eq!(world.podling(state).ok(), before, "it was not started again");
+    world.podling(["rm", "--force", "victim"]).ok();
+});
+
+both!(a_renaming_that_broke_off_leaves_no_name_behind, |world| {
+    world.image("witness");
+    for fault in ["engine/rename:named", "engine/rename:4", "engine/rename:rename"] {
+        world.podling(["create", "--network=none", "--name=victim", "witness", "true"]).ok();
+        with(world, fault, &["rename", "victim", "renamed"]);
+        world.podling(["rm", "--all"]).ok();
+        let left = leftovers::find(world, &[]);
+        assert!(left.is_empty(), "{fault}: {left:?}");
+    }
+});
+
 both!(a_volume_is_made_and_removed_whole_or_not_at_all, |world| {
     let data = world.data().join("volumes/victim/_data");
     let before = || {
@@ -127,23 +110,23 @@ both!(a_volume_is_made_and_removed_whole_or_not_at_all, |world| {
     };
     let remove = ["volume", "rm", "victim"];
     before();
-    let removing = points(world, &remove);
-    let making = points(world, &["volume", "create", "victim"]);
+    let removing = points::all(world, &remove, || ());
+    let making = points::all(world, &["volume", "create", "victim"], || ());
     assert!(removing.len() > 4 && making.len() > 3, "{removing:?} {making:?}");
     for fault in &removing {
         before();
-        with(world, fault, &remove);
+        with(world, &fault.fault, &remove);
         let left = world.podling(["volume", "ls", "-q"]).ok().to_owned();
         assert_eq!(left == "victim", data.join("precious").exists(), "{fault}: {left}");
         world.podling(["volume", "create", "--ignore", "victim"]).ok();
         assert_eq!(left == "victim", data.join("precious").exists(), "{fault}: a new one is empty");
-        clean(world, fault, &[]);
+        clean(world, &fault.to_string(), &[]);
     }
     for fault in &making {
         world.podling(["volume", "rm", "--force", "victim"]).ok();
-        with(world, fault, &["volume", "create", "victim"]);
+        with(world, &fault.fault, &["volume", "create", "victim"]);
         world.podling(["volume", "create", "--ignore", "victim"]).ok();
-        clean(world, fault, &[]);
+        clean(world, &fault.to_string(), &[]);
     }
 });
 
