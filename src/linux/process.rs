@@ -333,6 +333,8 @@ impl FromStr for Signal {
         if let Some(index) = SIGNALS.iter().position(|known| *known == name) {
             return Ok(Signal(index as i32 + 1));
         }
+        let offset =
+            |text: &str, sign| text.strip_prefix(sign).and_then(|digits| digits.parse::<u8>().ok()).map(i32::from);
         let number = match name {
             "IOT" => Some(libc::SIGABRT),
             "POLL" => Some(libc::SIGIO),
@@ -340,8 +342,8 @@ impl FromStr for Signal {
             _ => match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
                 (Some(""), _) => Some(RTMIN),
                 (_, Some("")) => Some(RTMAX),
-                (Some(offset), _) => offset.strip_prefix('+').and_then(|n| n.parse().ok()).map(|n: i32| RTMIN + n),
-                (_, Some(offset)) => offset.strip_prefix('-').and_then(|n| n.parse().ok()).map(|n: i32| RTMAX - n),
+                (Some(after), _) => offset(after, '+').map(|n| RTMIN + n),
+                (_, Some(before)) => offset(before, '-').map(|n| RTMAX - n),
                 _ => None,
             },
         };
@@ -356,6 +358,7 @@ impl fmt::Display for Signal {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         match SIGNALS.get(self.0 as usize - 1) {
             Some(name) => write!(out, "SIG{name}"),
+            None if self.0 < RTMIN => write!(out, "{}", self.0),
             None => write!(out, "SIGRTMIN+{}", self.0 - RTMIN),
         }
     }
@@ -372,7 +375,11 @@ mod tests {
         }
         assert_eq!("RTMIN+3".parse::<Signal>().expect("real-time").number(), 37);
         assert_eq!(Signal::TERM.to_string(), "SIGTERM");
-        for text in ["0", "65", "", "SIG", "KILLED", "-9", "RTMIN+40"] {
+        for number in 1..=64 {
+            let signal = Signal::from_number(number).expect("there are 64");
+            assert_eq!(signal.to_string().parse::<Signal>().expect("our own word"), signal);
+        }
+        for text in ["0", "65", "", "SIG", "KILLED", "-9", "RTMIN+40", "RTMIN+-3", "RTMIN+2147483647", "RTMAX--1"] {
             assert!(text.parse::<Signal>().is_err(), "{text:?} is no signal");
         }
     }
