@@ -249,6 +249,7 @@ mod tests {
             ("{{.Id}} {{ .ID }} {{.State.Status}}", "abc abc running"),
             ("{{.Labels}} {{.Args}} {{.Nothing}} {{.Empty}}", "map[a.b:1 c:x] [sh -c] <no value> []"),
             ("{{json .Args}} {{.Args | json}}", r#"["sh","-c"] ["sh","-c"]"#),
+            ("{{printf \"%.99999f\" 0 | len}}", "1002"),
             ("{{range .Mounts}}{{.Source}},{{end}}", "/a,/b,"),
             ("{{range .Mounts}}[{{.Name}}]{{end}}", "[][]"),
             ("{{range $i, $m := .Mounts}}{{$i}}={{$m.Source}} {{$.Id}};{{end}}", "0=/a abc;1=/b abc;"),

@@ -134,6 +134,9 @@ fn title(text: &str) -> String {
     text.chars().map(capital).collect()
 }
 
+/// The widest that anything is printed.
+const MOST_DIGITS: usize = 1000;
+
 /// `%v %s %d %q %x %t %f %%` with the flags `-` and `0`, a width and a precision.
 fn printf(format: &str, values: &[Value]) -> String {
     let mut text = String::new();
@@ -164,6 +167,7 @@ fn printf(format: &str, values: &[Value]) -> String {
 
 fn verb_of(verb: char, flags: &str, value: &Value) -> String {
     let (width, precision) = flags.split_once('.').map_or((flags, None), |(width, rest)| (width, rest.parse().ok()));
+    let precision = precision.map(|digits: usize| digits.min(MOST_DIGITS));
     let number = value.as_f64();
     let body = match (verb, number, value.as_i64()) {
         ('q', ..) => format!("{:?}", plain(value)),
@@ -177,7 +181,7 @@ fn verb_of(verb: char, flags: &str, value: &Value) -> String {
     };
     let left = width.contains('-');
     let zeros = !left && width.starts_with('0') && number.is_some();
-    let width: usize = width.trim_start_matches(['-', '+', '#', ' ', '0']).parse().unwrap_or(0).min(1000);
+    let width: usize = width.trim_start_matches(['-', '+', '#', ' ', '0']).parse().unwrap_or(0).min(MOST_DIGITS);
     match (left, zeros) {
         (true, _) => format!("{body:<width$}"),
         (_, true) => format!("{body:0>width$}"),

@@ -46,7 +46,7 @@ pub(super) enum Operand {
 impl Template {
     /// Reads a template.
     pub fn parse(text: &str) -> Result<Self> {
-        let mut parser = Parser { pieces: pieces(text)?, at: 0 };
+        let mut parser = Parser { pieces: pieces(text)?, at: 0, depth: 0 };
         let (nodes, end) = parser.nodes()?;
         ensure!(end.is_none(), "{{{{{}}}}} without its beginning", end.unwrap_or_default());
         Ok(Self { nodes })
@@ -144,14 +144,27 @@ fn closing(text: &str) -> Option<usize> {
     None
 }
 
+/// How deep parentheses and blocks may be in each other: far deeper than anybody reads, and far from the stack's end.
+const DEEPEST: usize = 100;
+
 struct Parser<'a> {
     pieces: Vec<Piece<'a>>,
     at: usize,
+    /// In how many blocks we are.
+    depth: usize,
 }
 
 impl Parser<'_> {
     /// Nodes up to an `end` or `else`, which is returned.
     fn nodes(&mut self) -> Result<(Vec<Node>, Option<String>)> {
+        self.depth += 1;
+        ensure!(self.depth <= DEEPEST, "more than {DEEPEST} blocks in each other");
+        let nodes = self.nodes_here();
+        self.depth -= 1;
+        nodes
+    }
+
+    fn nodes_here(&mut self) -> Result<(Vec<Node>, Option<String>)> {
         let mut nodes = Vec::new();
         while let Some(piece) = self.pieces.get(self.at) {
             self.at += 1;
@@ -217,7 +230,7 @@ impl Parser<'_> {
 }
 
 fn pipeline(text: &str) -> Result<Pipeline> {
-    let mut words = Words { rest: text };
+    let mut words = Words { rest: text, depth: 0 };
     let pipeline = words.pipeline()?;
     ensure!(words.rest.trim().is_empty(), "unexpected {:?}", words.rest.trim());
     Ok(pipeline)
@@ -226,6 +239,8 @@ fn pipeline(text: &str) -> Result<Pipeline> {
 /// The inside of an action, read from the left.
 struct Words<'a> {
     rest: &'a str,
+    /// In how many parentheses we are.
+    depth: usize,
 }
 
 impl Words<'_> {
@@ -281,7 +296,10 @@ impl Words<'_> {
             }
             '(' => {
                 self.rest = &self.rest[1..];
+                self.depth += 1;
+                ensure!(self.depth <= DEEPEST, "more than {DEEPEST} parentheses in each other");
                 let inner = self.pipeline()?;
+                self.depth -= 1;
                 ensure!(self.rest.starts_with(')'), "( without )");
                 self.rest = &self.rest[1..];
                 Ok(Operand::Inner(inner, self.fields()))
