@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use nix::poll::PollTimeout;
 use nix::unistd::Pid;
@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 use super::container::Container;
 use super::failure::Failure;
 use super::follow::{self, Lines, Watched};
-use crate::handover::LogDriver;
+use crate::handover::{LogConfig, LogDriver};
 use crate::linux::process::Process;
 
 /// What of a log is wanted.
@@ -56,42 +56,67 @@ pub fn read(containers: &[Container], request: &LogRequest, emit: &mut dyn FnMut
     for (index, container) in containers.iter().enumerate() {
         sources.push(Source::open(container, index, request)?);
     }
-    let mut history = Vec::new();
-    for source in &mut sources {
-        // Nothing to wait for and nothing to put in order: a log may be larger than the memory.
-        if containers.len() == 1 && request.tail.is_none() {
-            source.present(&mut |line| if request.wants(&line) { emit(&line) } else { Ok(()) })?;
-            continue;
-        }
-        let mut kept = VecDeque::new();
-        source.present(&mut |line| {
-            if !request.wants(&line) {
-                return Ok(());
-            }
-            kept.push_back(line);
-            if let Some(tail) = request.tail {
-                shorten(&mut kept, tail);
-            }
-            Ok(())
-        })?;
-        history.extend(kept);
-    }
-    if sources.len() > 1 {
-        history.sort_by_key(|line: &Line| line.time);
-    }
-    for line in &history {
-        emit(line)?;
-    }
+    history(&mut sources, request, emit)?;
     if request.follow { follow_all(&mut sources, request, emit) } else { Ok(()) }
 }
 
-/// Leaves the last `tail` lines; the parts of a line count as one.
-fn shorten(kept: &mut VecDeque<Line>, tail: usize) {
-    let ends = |kept: &VecDeque<Line>| {
-        kept.iter().filter(|line| !line.partial).count() + usize::from(kept.back().is_some_and(|line| line.partial))
-    };
-    while ends(kept) > tail {
-        while kept.pop_front().is_some_and(|line| line.partial) {}
+/// Calls `emit` for each line of a log file that nobody writes any more.
+pub fn read_file(log: &LogConfig, request: &LogRequest, emit: &mut dyn FnMut(&Line) -> Result<()>) -> Result<()> {
+    let parse =
+        parser(log.driver).map_err(|driver| Failure::Invalid(format!("no log file: the driver is {driver}")))?;
+    let lines = Lines::open(&log.path, Watched::No)?;
+    history(&mut [Source { container: 0, parse, lines, monitor: None }], request, emit)
+}
+
+/// What is there.
+fn history(sources: &mut [Source], request: &LogRequest, emit: &mut dyn FnMut(&Line) -> Result<()>) -> Result<()> {
+    let alone = sources.len() == 1;
+    let mut history = Vec::new();
+    for source in &mut *sources {
+        // Nothing to wait for and nothing to put in order: a log may be larger than the memory.
+        if alone && request.tail.is_none() {
+            source.present(&mut |line| if request.wants(&line) { emit(&line) } else { Ok(()) })?;
+            continue;
+        }
+        let mut last = Last::new(request.tail.unwrap_or(usize::MAX));
+        source.present(&mut |line| {
+            if request.wants(&line) {
+                last.push(line);
+            }
+            Ok(())
+        })?;
+        history.extend(last.lines);
+    }
+    if !alone {
+        history.sort_by_key(|line: &Line| line.time);
+    }
+    history.iter().try_for_each(emit)
+}
+
+/// The last lines of a log that is longer; the parts of a line count as one.
+struct Last {
+    most: usize,
+    lines: VecDeque<Line>,
+    /// How many of them are, or end, a line.
+    ends: usize,
+}
+
+impl Last {
+    fn new(most: usize) -> Self {
+        Self { most, lines: VecDeque::new(), ends: 0 }
+    }
+
+    fn push(&mut self, line: Line) {
+        self.ends += usize::from(!line.partial);
+        let begun = usize::from(line.partial);
+        self.lines.push_back(line);
+        while self.ends + begun > self.most {
+            while self.lines.pop_front().is_some_and(|line| line.partial) {}
+            self.ends = self.ends.saturating_sub(1);
+            if self.lines.is_empty() {
+                break;
+            }
+        }
     }
 }
 
@@ -136,10 +161,23 @@ impl LogRequest {
     }
 }
 
+type Parse = fn(&[u8]) -> Option<Line>;
+
+/// What reads a driver's lines; the name of one that keeps no file.
+fn parser(driver: LogDriver) -> Result<Parse, &'static str> {
+    match driver {
+        LogDriver::K8sFile => Ok(parse_k8s),
+        LogDriver::JsonFile => Ok(parse_json),
+        LogDriver::None => Err("none"),
+        LogDriver::Passthrough => Err("passthrough"),
+        LogDriver::Journald => Err("journald"),
+    }
+}
+
 /// One container's log.
 struct Source {
     container: usize,
-    parse: fn(&[u8]) -> Option<Line>,
+    parse: Parse,
     lines: Lines,
     monitor: Option<Process>,
 }
@@ -147,18 +185,9 @@ struct Source {
 impl Source {
     fn open(container: &Container, index: usize, request: &LogRequest) -> Result<Self> {
         let log = &container.config.log;
-        let parse = match log.driver {
-            LogDriver::K8sFile => parse_k8s,
-            LogDriver::JsonFile => parse_json,
-            LogDriver::None | LogDriver::Passthrough | LogDriver::Journald => {
-                let name = match log.driver {
-                    LogDriver::None => "none",
-                    LogDriver::Passthrough => "passthrough",
-                    _ => "journald",
-                };
-                bail!(Failure::Invalid(format!("{} has no log to read: its log driver is {name}", container.name())));
-            }
-        };
+        let parse = parser(log.driver).map_err(|driver| {
+            Failure::Invalid(format!("{} has no log to read: its log driver is {driver}", container.name()))
+        })?;
         let monitor = match container.monitor() {
             Some(monitor) if request.follow => Process::find(Pid::from_raw(monitor.pid), monitor.start_time)?,
             _ => None,
@@ -258,5 +287,33 @@ mod tests {
         assert!(k8s.error && k8s.partial);
         assert_eq!(parse_k8s(b"2026-11-23T18:48:15Z stdout F ").expect("an empty line").text, b"");
         assert_eq!(parse_k8s(b"torn"), None);
+    }
+
+    fn line(number: usize, partial: bool) -> Line {
+        let text = number.to_string().into_bytes();
+        Line { container: 0, time: Timestamp::UNIX_EPOCH, error: false, partial, text }
+    }
+
+    fn last(most: usize, partial: &[bool]) -> String {
+        let mut last = Last::new(most);
+        partial.iter().enumerate().for_each(|(number, partial)| last.push(line(number, *partial)));
+        last.lines.iter().map(|line| String::from_utf8_lossy(&line.text).into_owned()).collect()
+    }
+
+    #[test]
+    fn the_parts_of_a_line_count_as_one() {
+        let parts = [false, true, true, false, false, true];
+        for (most, kept) in [(0, ""), (1, "5"), (2, "45"), (3, "12345"), (4, "012345"), (9, "012345")] {
+            assert_eq!(last(most, &parts), kept, "the last {most}");
+        }
+    }
+
+    /// To count all lines that are kept anew for each that comes would take hours.
+    #[test]
+    fn many_lines_of_many_are_found_in_one_pass() {
+        let (all, most) = (1_000_000, 500_000);
+        let mut last = Last::new(most);
+        (0..all).for_each(|number| last.push(line(number, false)));
+        assert_eq!((last.lines.len(), last.lines.front()), (most, Some(&line(all - most, false))));
     }
 }
