@@ -199,7 +199,8 @@ impl Unpacking {
         if end < size {
             file.set_len(size)?;
         }
-        self.size += size;
+        // Holes cost nothing, so a few files may say more than a number holds.
+        self.size = self.size.saturating_add(size);
         if (entry.uid, entry.gid) != self.own {
             fchown(&file, Some(entry.uid.into()), Some(entry.gid.into()))?;
         }

@@ -68,7 +68,9 @@ impl LoadedImage {
 
     /// The size of the blobs, in bytes: what a registry would send.
     pub fn compressed_size(&self) -> u64 {
-        self.manifest.layers().iter().map(Descriptor::size).sum::<u64>() + self.manifest.config().size()
+        let sizes = self.manifest.layers().iter().chain([self.manifest.config()]).map(Descriptor::size);
+        // A manifest may say any number.
+        sizes.fold(0, u64::saturating_add)
     }
 
     /// `docker.io/library/busybox@sha256:…` for each name and digest, as Podman's `RepoDigests`.
