@@ -5,6 +5,7 @@
 
 use anyhow::Error;
 
+use super::container::short;
 use super::store::Paths;
 use crate::hint::cured;
 
@@ -34,12 +35,12 @@ impl Broken {
     /// That it is broken, in a person's words.
     pub(super) fn said(&self) -> String {
         let name = self.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
-        format!("container {}{name} is broken", &self.id[..12.min(self.id.len())])
+        format!("container {}{name} is broken", short(&self.id))
     }
 
     /// What to do about it.
     pub(super) fn cure(&self) -> String {
-        format!("'podling rm --force {}' discards it", &self.id[..12.min(self.id.len())])
+        format!("'podling rm --force {}' discards it", short(&self.id))
     }
 }
 

@@ -109,6 +109,11 @@ impl Process {
     }
 }
 
+/// The first twelve digits of an id; all of one that is none, since a directory may have any name.
+pub(super) fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
 /// When process `pid` started; none if there is no such process, or if it is dead and only not yet reaped.
 fn start_time(pid: i32) -> Option<u64> {
     let stat = Stat::of(Pid::from_raw(pid)).ok()??;
@@ -140,7 +145,7 @@ impl Container {
 
     /// The first twelve digits of its id.
     pub fn short_id(&self) -> &str {
-        &self.config.id[..12.min(self.config.id.len())]
+        short(&self.config.id)
     }
 
     /// Its name.
