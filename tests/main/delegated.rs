@@ -79,6 +79,23 @@ both!(limits_are_what_the_container_sees, |world| {
     }
 });
 
+// What makes a container, and what enters it, is charged to its group.
+both!(six_megabytes_are_enough_to_start_and_to_enter, |world| {
+    if limits_can_be_set() {
+        for manager in managers() {
+            let limits = ["--memory=6m", "--memory-swap=6m"];
+            assert_eq!(
+                run(world, manager, &limits, &["cat", "/sys/fs/cgroup/memory.max"]).ok(),
+                "6291456",
+                "{manager}"
+            );
+            background(world, manager, &limits, &["sleep-forever"]);
+            assert_eq!(world.podling(["exec", "it", "/witness", "cgroup"]).ok(), "0::/", "{manager}");
+            world.podling(["rm", "-f", "-t0", "it"]).ok();
+        }
+    }
+});
+
 both!(limits_change_while_the_container_runs, |world| {
     if limits_can_be_set() {
         for manager in managers() {
