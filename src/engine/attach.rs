@@ -86,6 +86,27 @@ pub enum Outcome {
     Closed,
 }
 
+/// What a packet from the monitor says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard<'a> {
+    /// So much came from this stream; from a byte that we do not know it is taken for standard output's.
+    Output(u8, &'a [u8]),
+    /// It ended, and this is how.
+    Exit(ExitRecord),
+}
+
+impl<'a> Heard<'a> {
+    /// Reads a packet. Errors: it is empty, which no monitor sends; an exit record that is none.
+    pub fn parse(packet: &'a [u8]) -> Result<Self> {
+        let (kind, rest) = packet.split_first().context("an empty packet from the monitor")?;
+        Ok(match *kind {
+            packet::EXIT => Self::Exit(serde_json::from_slice(rest).context("reading the exit record")?),
+            packet::STDERR => Self::Output(packet::STDERR, rest),
+            _ => Self::Output(packet::STDOUT, rest),
+        })
+    }
+}
+
 /// A connection to a container's streams.
 pub struct Attachment {
     options: AttachOptions,
@@ -186,15 +207,14 @@ impl Attachment {
                         if output.is_empty() && events.intersects(PollFlags::POLLIN | PollFlags::POLLHUP) {
                             match stream.read(&mut buffer) {
                                 Ok(0) => return Ok(Outcome::Closed),
-                                Ok(count) if buffer[0] == packet::EXIT => {
-                                    let record = serde_json::from_slice(&buffer[1..count]);
-                                    return Ok(Outcome::Exited(record.context("reading the exit record")?));
-                                }
-                                Ok(count) if options.wants(buffer[0]) => {
-                                    out_to = buffer[0];
-                                    output.extend_from_slice(&buffer[1..count]);
-                                }
-                                Ok(_) => {}
+                                Ok(count) => match Heard::parse(&buffer[..count])? {
+                                    Heard::Exit(record) => return Ok(Outcome::Exited(record)),
+                                    Heard::Output(from, bytes) if options.wants(from) => {
+                                        out_to = from;
+                                        output.extend_from_slice(bytes);
+                                    }
+                                    Heard::Output(..) => {}
+                                },
                                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                                 Err(_) => return Ok(Outcome::Closed),

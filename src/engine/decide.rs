@@ -24,7 +24,7 @@ use crate::linux::resolve;
 
 impl Engine {
     /// Everything about a new container but its name.
-    pub(super) fn decide(
+    pub fn decide(
         &self,
         request: &ContainerRequest,
         id: &str,

@@ -8,17 +8,18 @@
 //! container exists, so no output is lost; the exit record is on disk before anybody is told. At every moment we may be
 //! killed, and the next command finds out from what is on disk and in /proc how things stand.
 
-mod attach;
-mod conmon;
-mod control;
+// Public is what reads what others write, so that it can be tried without a container.
+pub mod attach;
+pub mod conmon;
+pub mod control;
 mod create;
 mod exit;
 mod gate;
-mod log;
-mod manner;
+pub mod log;
+pub mod manner;
 mod memory;
 mod relay;
-mod report;
+pub mod report;
 mod stdio;
 mod time;
 mod watch;

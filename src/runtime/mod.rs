@@ -31,12 +31,13 @@ mod hooks;
 mod init;
 mod lifecycle;
 mod netdevices;
-mod plan;
+// Public, so that a config.json can be understood without a container's being made of it.
+pub mod plan;
 mod processes;
 mod program;
 mod protect;
 mod spec;
-mod state;
+pub mod state;
 mod statistics;
 mod time;
 mod update;

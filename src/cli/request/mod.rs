@@ -14,9 +14,12 @@ mod network;
 pub mod process;
 mod storage;
 
-use anyhow::Result;
-use clap::Args;
+use std::ffi::OsString;
 
+use anyhow::Result;
+use clap::{Args, Command, FromArgMatches};
+
+use crate::cli::{failure, globals, words};
 use crate::engine::request::{ContainerRequest, Source};
 
 pub use amounts::Amounts;
@@ -77,6 +80,15 @@ impl ContainerFlags {
     }
 }
 
+/// The request that `podling run` makes of these words.
+pub fn of(words: Vec<OsString>) -> Result<ContainerRequest> {
+    let command = ContainerFlags::augment_args(Command::new("run").no_binary_name(true));
+    let command = command.args_override_self(true).disable_help_flag(true);
+    let call = words::after_verb(words, &command, &globals::command())?;
+    let matches = command.try_get_matches_from(call.words).map_err(|error| failure::one_line(&error, "run"))?;
+    ContainerFlags::from_arg_matches(&matches)?.request()
+}
+
 /// `NAME=VALUE`.
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
@@ -97,14 +109,7 @@ mod tests {
 
     /// The request that a command line makes, or its error.
     pub fn ask(words: &[&str]) -> Result<ContainerRequest> {
-        use clap::{Command, FromArgMatches};
-        let command = ContainerFlags::augment_args(Command::new("run").no_binary_name(true));
-        let command = command.args_override_self(true).disable_help_flag(true);
-        let words = words.iter().map(Into::into).collect();
-        let call = crate::cli::words::after_verb(words, &command, &crate::cli::globals::command())?;
-        let matches =
-            command.try_get_matches_from(call.words).map_err(|error| crate::cli::failure::one_line(&error, "run"))?;
-        ContainerFlags::from_arg_matches(&matches)?.request()
+        of(words.iter().map(Into::into).collect())
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub fn is_meant(name: &OsStr, words: &[OsString]) -> bool {
 
 /// Reads the words and does what comes before the monitor's own life. What goes wrong here the caller sees from our exit
 /// status and on standard error; later he is told on the sync pipe.
-pub fn asked(words: &[OsString]) -> Result<Asked> {
+pub(super) fn asked(words: &[OsString]) -> Result<Asked> {
     let given = Given::parse(words)?;
     if given.has("help") {
         tell(&options::help());
@@ -63,9 +63,7 @@ pub fn asked(words: &[OsString]) -> Result<Asked> {
     if given.has("version") {
         tell(&format!("conmon version {VERSION}\npodling-monitor {}\n", env!("CARGO_PKG_VERSION")));
     }
-    check(&given)?;
-    let (config, logs) = config(&given)?;
-    let mut manner = manner(&given, &config, logs)?;
+    let (config, mut manner) = understood(&given)?;
     if let (Some(_), Some(session), false) = (&manner.attach, given.value("cuuid"), given.has("full-attach")) {
         link(&given.path("socket-dir-path")?.unwrap_or_else(|| SOCKETS.into()).join(session), &config.bundle)?;
     }
@@ -82,6 +80,18 @@ pub fn asked(words: &[OsString]) -> Result<Asked> {
         manner.gate = Some(Gate { ready, leave: pipes.start });
     }
     Ok(Asked { config, manner, report: Report::to(pipes.sync) })
+}
+
+/// What the words ask for. Nothing is done yet.
+pub fn understand(words: &[OsString]) -> Result<(MonitorConfig, Manner)> {
+    understood(&Given::parse(words)?)
+}
+
+fn understood(given: &Given) -> Result<(MonitorConfig, Manner)> {
+    check(given)?;
+    let (config, logs) = config(given)?;
+    let manner = manner(given, &config, logs)?;
+    Ok((config, manner))
 }
 
 /// Prints and ends. Whoever stops reading (`… --help | head -1`) is owed no word; a shell would call it 128 + SIGPIPE.
