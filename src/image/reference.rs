@@ -50,12 +50,14 @@ impl Reference {
         ensure!(is_registry(registry), "image name {text:?}: {registry:?} is not a registry");
         ensure!(!path.is_empty() && path.split('/').all(is_component), "image name {text:?} is not valid");
         ensure!(tag.is_none_or(is_tag), "image name {text:?}: {:?} is not a tag", tag.unwrap_or_default());
-        ensure!(registry.len() + path.len() < 255, "image name {text:?} is longer than 255 bytes");
         let registry = if registry == "index.docker.io" { DOCKER_IO } else { registry };
         let official = registry == DOCKER_IO && !path.contains('/');
+        let repository = if official { format!("{OFFICIAL}{path}") } else { path.to_owned() };
+        // The long form counts: it is what is stored, and read again.
+        ensure!(registry.len() + repository.len() < 255, "image name {text:?} is longer than 255 bytes");
         Ok(Self {
             registry: registry.to_owned(),
-            repository: if official { format!("{OFFICIAL}{path}") } else { path.to_owned() },
+            repository,
             tag: tag.or(if digest.is_none() { Some("latest") } else { None }).map(str::to_owned),
             digest,
         })
@@ -197,6 +199,10 @@ mod tests {
         {
             assert!(bad.parse::<Reference>().is_err(), "{bad:?}");
         }
+        // With docker.io/library/ before it, it has as many bytes as a name may have; one more is too many.
+        let longest = "a".repeat(255 - "docker.io/library/".len());
+        assert_eq!(long(&long(&longest)), long(&longest));
+        assert!(format!("a{longest}").parse::<Reference>().is_err());
     }
 
     #[test]
