@@ -91,13 +91,14 @@ fn converse(events: &[u8]) {
                 let mut framed = vec![number as u8; amount + 1];
                 if server.has_room() {
                     server.output(stream, &mut framed);
-                    clients.iter_mut().for_each(|client| client.told.push((framed[0], framed[1..].to_vec())));
+                    for client in &mut clients {
+                        client.told.push((framed[0], framed[1..].to_vec()));
+                    }
                 }
             }
             (3, Some(client)) if client.can_type && amount > 0 => {
-                if client.stream.write(&vec![b'x'; amount]).is_ok() {
-                    client.typed += amount;
-                }
+                let sent = client.stream.write(&vec![b'x'; amount]);
+                client.typed += sent.unwrap_or(0);
             }
             (4, Some(client)) => client.read(),
             (5, Some(client)) => {

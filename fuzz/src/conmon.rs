@@ -53,7 +53,7 @@ fn control(data: &[u8], only_sizes: bool) {
         for chunk in data.chunks(size) {
             fifo.write_all(chunk).expect("room, since it is read");
             // A read takes no more than it has room for.
-            (0..chunk.len() / 256 + 1).for_each(|_| orders.extend(control.read()));
+            (0..=chunk.len() / 256).for_each(|_| orders.extend(control.read()));
         }
         control.close();
         orders

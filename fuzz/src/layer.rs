@@ -73,8 +73,10 @@ fn open(directory: &Path) -> OwnedFd {
     File::open(directory).expect("our own directory").into()
 }
 
+type Told = (String, Vec<u8>, [u64; 5], (i64, i64));
+
 /// What a change would show in: names, contents, modes, owners, links and times.
-fn told(directory: &Path) -> Vec<(String, Vec<u8>, [u64; 5], (i64, i64))> {
+fn told(directory: &Path) -> Vec<Told> {
     let names = fs::read_dir(directory).expect("it is still there").flatten().map(|entry| entry.path());
     let told = |path: &Path| {
         let about = fs::symlink_metadata(path).expect("it was listed");
