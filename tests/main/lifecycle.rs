@@ -115,6 +115,62 @@ both!(thirty_commands_at_once_leave_a_consistent_store, |world| {
     assert_eq!(names, ["a", "b", "c", "new0", "new1", "new2", "new3", "new4"]);
 });
 
+both!(a_hundred_mixed_commands_at_once_leave_a_consistent_store, |world| {
+    let image = world.image("witness");
+    for name in ["a", "b"] {
+        start(world, name, &[], &["until-term"]);
+    }
+    world.podling(["volume", "create", "shared"]).ok();
+    let pulled = format!("{}/layers", world.registry());
+    let mut running = Vec::new();
+    for round in 0..9 {
+        let name = ["a", "b"][round % 2];
+        let [fresh, made, committed, tag] = ["fresh", "made", "committed", "tag"].map(|word| format!("{word}{round}"));
+        let named = format!("--name={fresh}");
+        let anonymous = format!("--name={made}");
+        for words in [
+            &["run", "--rm", "--network=none", "--volume=shared:/shared", image, "echo", "x"][..],
+            &["run", "-d", "--network=none", &named, image, "until-term"],
+            &["create", "--network=none", &anonymous, "--volume=/data", image, "true"],
+            &["exec", name, "/witness", "echo", "y"],
+            &["commit", "-q", name, &committed],
+            &["tag", image, &tag],
+            &["volume", "create", &made],
+            &["rm", "--ignore", "--force", "--time=0", &fresh],
+            &["pull", "-q", &pulled],
+            &["image", "prune", "--force"],
+            &["restart", "--time=0", name],
+            &["ps", "-a"],
+        ] {
+            running.push(world.spawn(words));
+        }
+    }
+    assert!(running.len() > 100);
+    for command in running {
+        let output = command.wait();
+        // An exec may come while its container is stopped; nothing else may fail.
+        assert!(output.status == 0 || output.command.contains(" exec "), "{output}");
+    }
+    let sorted = |words: &[&str]| {
+        let mut lines: Vec<String> = world.podling(words).ok().lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        lines
+    };
+    let names = sorted(&["ps", "-a", "--format={{.Names}}"]);
+    for name in ["a", "b"].map(str::to_owned).into_iter().chain((0..9).map(|round| format!("made{round}"))) {
+        assert!(names.contains(&name), "{name} of {names:?}");
+    }
+    let images = sorted(&["images", "--format={{.Repository}}"]);
+    let volumes = sorted(&["volume", "ls", "-q"]);
+    for round in 0..9 {
+        for word in ["committed", "tag"] {
+            assert!(images.contains(&format!("localhost/{word}{round}")), "{word}{round} of {images:?}");
+        }
+        assert!(volumes.contains(&format!("made{round}")), "{volumes:?}");
+    }
+    assert_eq!(world.podling(["exec", "a", "/witness", "echo", "alive"]).ok(), "alive");
+});
+
 // ------------------------------------------------------------------------------------------------- after an accident
 
 /// Kills the monitor of a running container, and returns when it is gone.
