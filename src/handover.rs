@@ -59,10 +59,23 @@ pub struct MonitorConfig {
     pub timeout: Option<u64>,
     /// How many descriptors from 3 on, which our caller has open, the process gets.
     pub preserve_fds: u32,
+    /// Pass on a container's word that it is ready.
+    pub notify: Option<NotifyRelay>,
+    /// Be the child of a service manager, which sees only its children end: go on in a copy that it adopts.
+    pub adopted: bool,
     /// Stay on the first process's report pipe and send the [`ExitRecord`] there too, because whoever started us waits.
     pub foreground: bool,
     /// Run this when all is recorded: program and arguments (empty: nothing). It is `podling container cleanup ID`.
     pub exit_command: Vec<String>,
+}
+
+/// A socket in the container's reach, and whose socket what is said there is passed on to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NotifyRelay {
+    /// Ours.
+    pub socket: PathBuf,
+    /// The service manager's (`@` begins an abstract address).
+    pub manager: String,
 }
 
 /// What the monitor asks of the runtime.

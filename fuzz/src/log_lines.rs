@@ -107,6 +107,8 @@ fn monitored(log: LogConfig) -> MonitorConfig {
         log,
         timeout: None,
         preserve_fds: 0,
+        notify: None,
+        adopted: false,
         foreground: false,
         exit_command: Vec::new(),
     }

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::settings::{
-    CgroupsMode, Device, DeviceRule, Dns, Namespaces, NetworkMode, Passwd, PortMapping, Resources, RestartPolicy,
-    Security, Ulimit,
+    CgroupsMode, Device, DeviceRule, Dns, Namespaces, NetworkMode, Notify, Passwd, PortMapping, Resources,
+    RestartPolicy, Security, Ulimit,
 };
 use crate::handover::LogConfig;
 
@@ -117,6 +117,9 @@ pub struct ContainerConfig {
     pub timezone: Option<String>,
     /// Descriptors after 2 that go on to the container.
     pub preserve_fds: u32,
+    /// Who says that it is ready, if it is a service.
+    #[serde(default)]
+    pub notify: Notify,
     /// The words as typed.
     pub create_command: Vec<String>,
 }

@@ -22,7 +22,7 @@ use super::settings::{NamespaceMode, NetworkMode, RestartPolicy, Seccomp, Userns
 use super::shifted::give_to_root;
 use super::spec::user::KEEP_GROUPS;
 use super::store::{write_atomic, write_whole};
-use super::{Engine, names, spec};
+use super::{Engine, names, service, spec};
 use crate::handover::LogDriver;
 use crate::linux::caps::Capability;
 use crate::linux::process::Signal;
@@ -143,7 +143,9 @@ fn check(request: &ContainerRequest) -> Result<()> {
     if let Some(signal) = &request.stop_signal {
         signal.parse::<Signal>().map_err(|error| Failure::Invalid(format!("{error:#}")))?;
     }
-    are_there(request.preserve_fds)?;
+    if request.preserve_fds > 0 {
+        are_there(service::sockets() + request.preserve_fds)?;
+    }
     if request.hostname.is_some() && request.namespaces.uts != NamespaceMode::Private {
         return invalid(
             "cannot set the host name (--hostname) of a UTS namespace that is not the container's own".into(),

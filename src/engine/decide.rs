@@ -111,6 +111,7 @@ impl Engine {
             umask: request.umask.unwrap_or(0o022),
             timezone: request.timezone.clone(),
             preserve_fds: request.preserve_fds,
+            notify: request.notify,
             create_command: request.create_command.clone(),
         })
     }

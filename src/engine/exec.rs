@@ -132,6 +132,8 @@ impl Engine {
             log: LogConfig { driver: LogDriver::None, path: directory.join("log"), max_size: None, tag: None },
             timeout: None,
             preserve_fds: request.preserve_fds,
+            notify: None,
+            adopted: false,
             foreground: !request.detach,
             exit_command: self.exit_command(["--exec", session.as_str(), container.id()].iter())?,
         };

@@ -26,9 +26,8 @@ use super::attach::{AttachOptions, AttachRequest, Attachment};
 use super::container::{Container, Process, Started};
 use super::failure::Failure;
 use super::store::{Lock, make_private, write_whole};
-use super::{CgroupManager, Engine, network, spec};
+use super::{CgroupManager, Engine, network, service, spec};
 use crate::handover::{ExitRecord, LogDriver, MonitorConfig, StartReport, Stdin, Task};
-use crate::linux::process;
 use crate::trace::{self, Topic};
 
 /// A monitor that this process started, and its container's process.
@@ -80,8 +79,8 @@ impl Engine {
             if let Some(file) = &container.config.pid_file {
                 write_whole(file, launched.process.pid.to_string().as_bytes())?;
             }
-            if let Some(file) = &container.config.monitor_pid_file {
-                write_whole(file, launched.monitor.id().to_string().as_bytes())?;
+            if let (Some(file), Some(monitor)) = (&container.config.monitor_pid_file, container.monitor()) {
+                write_whole(file, monitor.pid.to_string().as_bytes())?;
             }
             let connected = network::connect(self, container, launched.process.pid).and_then(|()| {
                 // Last: only what may be let go is called initialized.
@@ -187,7 +186,9 @@ impl Engine {
             stdin: if config.interactive { Stdin::Open } else { Stdin::Null },
             log: config.log.clone(),
             timeout: config.timeout,
-            preserve_fds: process::inherited(config.preserve_fds),
+            preserve_fds: service::descriptors(config),
+            notify: service::relay(container),
+            adopted: !foreground && service::manager(config).is_some(),
             foreground,
             exit_command: self.exit_command(config.remove.then_some("--rm").iter().chain(&[config.id.as_str()]))?,
         })
@@ -264,6 +265,8 @@ impl Engine {
             let input = lock.map_or(Ok(Stdio::null()), |lock| lock.lend().map(Stdio::from))?;
             command.stdin(input).stdout(theirs.try_clone()?);
         }
+        // What it says is for us to decide, and crun, which it runs, would act on it by itself.
+        command.env_remove("NOTIFY_SOCKET");
         trace::pass_on(&mut command);
         trace::say(Topic::Monitor, "execve", format_args!("{} --config …", program.display()), "ok");
         let monitor = command.spawn().with_context(|| format!("starting the monitor {}", program.display()))?;

@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::partial::Volumes;
 use super::settings::RestartPolicy;
 use super::store::{Lock, write_atomic, write_whole};
-use super::{Engine, attach};
+use super::{Engine, attach, service};
 use crate::handover::ExitRecord;
 use crate::linux::process::{self, Signal};
 use crate::trace;
@@ -63,6 +63,9 @@ impl Engine {
         let started = (|| {
             let streams = attach.map(|attach| self.join_streams(container, attach)).transpose()?;
             self.let_go(container, 0)?;
+            if let Err(error) = service::tell(container, attach.is_some()) {
+                eprintln!("podling: {error:#}");
+            }
             Ok(streams)
         })();
         let streams = match started {

@@ -40,6 +40,7 @@ mod partial;
 pub mod request;
 pub mod room;
 mod rootfs;
+mod service;
 pub mod settings;
 mod shifted;
 pub mod spec;

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::settings::{
-    CgroupsMode, Device, DeviceRule, Dns, Namespaces, NetworkMode, Passwd, PortMapping, Resources, RestartPolicy,
-    Security, Ulimit,
+    CgroupsMode, Device, DeviceRule, Dns, Namespaces, NetworkMode, Notify, Passwd, PortMapping, Resources,
+    RestartPolicy, Security, Ulimit,
 };
 use crate::handover::LogDriver;
 use crate::image::registry::Access;
@@ -125,6 +125,8 @@ pub struct ContainerRequest {
     pub timezone: Option<String>,
     /// `--preserve-fds`: so many descriptors after 2 go on to the container.
     pub preserve_fds: u32,
+    /// `--sdnotify`.
+    pub notify: Notify,
     /// The words as typed, for inspect's `CreateCommand`.
     pub create_command: Vec<String>,
 }

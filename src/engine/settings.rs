@@ -112,6 +112,30 @@ pub enum UsernsMode {
     Path(PathBuf),
 }
 
+/// Who tells the service manager that started us that the container is ready.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Notify {
+    /// A program inside, on a socket that it finds there.
+    #[default]
+    Container,
+    /// We, when it is started.
+    Monitor,
+    /// Nobody, and nothing else is said either.
+    Ignore,
+}
+
+impl Notify {
+    /// The word of `--sdnotify`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::Monitor => "conmon",
+            Self::Ignore => "ignore",
+        }
+    }
+}
+
 /// The network.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -8,8 +8,9 @@
 //! then opened, and named through /proc/self/fd.
 
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -53,6 +54,14 @@ pub fn receive_at(path: &Path) -> nix::Result<UnixDatagram> {
     trace::ask(Topic::Monitor, "bind", format_args!("Datagram {}", path.display()), || {
         bound(path, SockType::Datagram).map(UnixDatagram::from)
     })
+}
+
+/// The address of a service manager's socket, as `NOTIFY_SOCKET` has it: a path, or `@` and an abstract name.
+pub fn address(text: &str) -> std::io::Result<SocketAddr> {
+    match text.strip_prefix('@') {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(text),
+    }
 }
 
 fn bound(path: &Path, kind: SockType) -> nix::Result<OwnedFd> {

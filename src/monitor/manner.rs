@@ -13,7 +13,7 @@ use nix::unistd::{Pid, getppid};
 use super::exit::{Afterwards, Records};
 use super::gate::Gate;
 use super::report::{self, Words};
-use crate::handover::{LogConfig, MonitorConfig, Task};
+use crate::handover::{LogConfig, MonitorConfig, NotifyRelay, Task};
 
 /// How this monitor deals with its caller.
 pub struct Manner {
@@ -44,7 +44,7 @@ pub struct Manner {
     /// Descriptors that the caller wants open for as long as the container runs.
     pub held: Vec<OwnedFd>,
     /// The container may tell systemd that it is ready.
-    pub relay: Option<Relayed>,
+    pub relay: Option<NotifyRelay>,
     /// What else is asked of logs.
     pub logs: MoreLogs,
     /// What is run when all is recorded.
@@ -81,14 +81,6 @@ pub struct Fifo {
     pub only_sizes: bool,
     /// Its name stays when we go.
     pub stays: bool,
-}
-
-/// A socket in the container's reach, and whose socket what is said there is passed on to.
-pub struct Relayed {
-    /// Ours.
-    pub socket: PathBuf,
-    /// The service manager's (`@` begins an abstract address).
-    pub manager: String,
 }
 
 /// What else is asked of logs.
@@ -132,7 +124,7 @@ impl Manner {
             runtime_words: Vec::new(),
             gate: None,
             held: Vec::new(),
-            relay: None,
+            relay: config.notify.clone(),
             logs: MoreLogs::default(),
             afterwards: Afterwards {
                 words: config.exit_command.clone(),

@@ -47,6 +47,7 @@ use self::report::{News, Report, Words};
 use self::stdio::Streams;
 use self::watch::Watch;
 use crate::handover::{LogDriver, MonitorConfig};
+use crate::linux::process::go_on_in_a_copy;
 use crate::sys;
 use crate::trace::{self, Actor, Topic};
 
@@ -84,6 +85,10 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     };
     match config {
         Ok(config) => {
+            if config.adopted && !matches!(go_on_in_a_copy(), Ok(None)) {
+                // Without a copy the report ends without a word.
+                sys::exit_now(0);
+            }
             let manner = Manner::podling(&config);
             live(Asked { config, manner, report })
         }

@@ -6,14 +6,13 @@
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::manner::Relayed;
+use crate::handover::NotifyRelay;
 use crate::linux::ipc;
 
 /// All that is passed on.
@@ -28,17 +27,14 @@ pub struct Relay {
 
 impl Relay {
     /// Opens ours for everybody who can reach it: the container's user may have any id.
-    pub fn open(wanted: &Relayed) -> Result<Self> {
+    pub fn open(wanted: &NotifyRelay) -> Result<Self> {
         let what = || format!("the notify socket {}", wanted.manager);
-        let manager = match wanted.manager.strip_prefix('@') {
-            Some(name) => SocketAddr::from_abstract_name(name),
-            None => SocketAddr::from_pathname(&wanted.manager),
-        };
+        let manager = ipc::address(&wanted.manager).with_context(what)?;
         let inside = ipc::receive_at(&wanted.socket).with_context(|| format!("opening {}", wanted.socket.display()))?;
         fs::set_permissions(&wanted.socket, fs::Permissions::from_mode(0o777))?;
         let outside = UnixDatagram::unbound()?;
         outside.set_write_timeout(Some(Duration::from_secs(1)))?;
-        Ok(Self { inside, outside, manager: manager.with_context(what)? })
+        Ok(Self { inside, outside, manager })
     }
 
     /// To wait on.

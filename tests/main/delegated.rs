@@ -3,6 +3,7 @@
 
 mod bundles;
 mod containerd;
+mod services;
 mod units;
 
 use std::ffi::OsStr;

@@ -22,6 +22,7 @@
 mod world;
 mod images;
 mod leftovers;
+mod manager;
 mod monitored;
 mod running;
 mod runtime;
@@ -62,6 +63,7 @@ mod pulling;
 mod readme;
 mod registries;
 mod security;
+mod services;
 mod stats;
 mod telling;
 mod tree;

@@ -70,6 +70,8 @@ pub fn config(world: &World, name: &str, script: &str, terminal: bool) -> Monito
         log: LogConfig { driver: LogDriver::K8sFile, path: bundle.join("log"), max_size: None, tag: None },
         timeout: None,
         preserve_fds: 0,
+        notify: None,
+        adopted: false,
         foreground: false,
         exit_command: Vec::new(),
         bundle,

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::label;
 use crate::engine::request::ContainerRequest;
-use crate::engine::settings::RestartPolicy;
+use crate::engine::settings::{Notify, RestartPolicy};
 use crate::handover::LogDriver;
 
 #[derive(Debug, Args)]
@@ -57,13 +57,14 @@ pub struct Life {
     /// path=FILE, max-size=SIZE or tag=TEXT
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = log_option)]
     log_opt: Vec<(String, String)>,
+    /// Who tells systemd that the service is ready: container, conmon, ignore
+    #[arg(long, value_name = "WHO", value_parser = notify)]
+    sdnotify: Option<Notify>,
     /// What Podman has for others' sake and does nothing with here.
     #[arg(long, hide = true)]
     disable_content_trust: bool,
     #[arg(long, hide = true)]
     no_healthcheck: bool,
-    #[arg(long, hide = true, value_parser = ["container", "conmon", "healthy", "ignore"])]
-    sdnotify: Option<String>,
     #[arg(long, hide = true, value_parser = ["default", "image"])]
     seccomp_policy: Option<String>,
 }
@@ -86,6 +87,7 @@ impl Life {
         request.pid_file = self.pidfile;
         request.monitor_pid_file = self.conmon_pidfile;
         request.log_driver = self.log_driver;
+        request.notify = self.sdnotify.unwrap_or_default();
         request.log_options = self.log_opt.into_iter().collect();
     }
 }
@@ -104,6 +106,17 @@ pub fn restart(text: &str) -> Result<RestartPolicy, String> {
         },
         (_, Some(_)) => Err("only on-failure takes a number of retries".into()),
         _ => Err("expected no, on-failure[:N], always or unless-stopped".into()),
+    }
+}
+
+/// Who says that the service is ready.
+fn notify(text: &str) -> Result<Notify, String> {
+    match text {
+        "container" => Ok(Notify::Container),
+        "conmon" => Ok(Notify::Monitor),
+        "ignore" => Ok(Notify::Ignore),
+        "healthy" => Err("podling makes no health checks; expected container, conmon or ignore".into()),
+        _ => Err("expected container, conmon or ignore".into()),
     }
 }
 

@@ -42,6 +42,7 @@ pub fn portable(container: &Container) -> Value {
         "StopSignal": format!("SIG{}", config.stop_signal.trim_start_matches("SIG")),
         "StopSignalNumber": signal,
         "CreateCommand": config.create_command,
+        "sdNotifyMode": config.notify.word(),
         "Umask": format!("{:04o}", config.umask),
         "Timezone": config.timezone.clone().unwrap_or_default(),
         "Timeout": config.timeout.unwrap_or(0),

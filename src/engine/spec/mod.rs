@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use super::container::{Container, ContainerConfig};
 use super::failure::Failure;
 use super::settings::{CgroupsMode, NamespaceMode, NetworkMode, Resources, Seccomp, ThrottleKind};
-use super::{CgroupManager, Engine};
+use super::{CgroupManager, Engine, service};
 use crate::handover::{CONFIG_VERSION, INIT_ANNOTATION, KEEP_GROUPS_ANNOTATION};
 use crate::linux::cgroup::Hierarchy;
 use crate::linux::process::Signal;
@@ -106,6 +106,7 @@ pub fn write(engine: &Engine, container: &Container) -> Result<Value> {
     if config.namespaces.uts == NamespaceMode::Private {
         spec["hostname"] = config.hostname.clone().into();
     }
+    service::introduce(container, &mut spec)?;
     Ok(spec)
 }
 

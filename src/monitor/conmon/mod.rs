@@ -33,9 +33,9 @@ use self::options::Given;
 use super::Asked;
 use super::exit::{Afterwards, Records};
 use super::gate::Gate;
-use super::manner::{Fifo, Hears, InputEnds, Manner, MoreLogs, Relayed};
+use super::manner::{Fifo, Hears, InputEnds, Manner, MoreLogs};
 use super::report::{News, Report};
-use crate::handover::{ExitRecord, LogConfig, LogDriver, MonitorConfig, Stdin, Task};
+use crate::handover::{ExitRecord, LogConfig, LogDriver, MonitorConfig, NotifyRelay, Stdin, Task};
 use crate::linux::process::{Signal, go_on_in_a_copy};
 use crate::sys;
 
@@ -174,6 +174,8 @@ fn config(given: &Given) -> Result<(MonitorConfig, MoreLogs)> {
         log,
         timeout: given.number("timeout")?,
         preserve_fds: preserved(given)?.0,
+        notify: None,
+        adopted: false,
         id,
     };
     Ok((config, logs))
@@ -273,7 +275,7 @@ fn manner(given: &Given, config: &MonitorConfig, logs: MoreLogs) -> Result<Manne
         after_failure: true,
     };
     let relay = match (given.text("sdnotify-socket")?, &directory) {
-        (Some(manager), Some(directory)) => Some(Relayed { socket: directory.join("notify/notify.sock"), manager }),
+        (Some(manager), Some(directory)) => Some(NotifyRelay { socket: directory.join("notify/notify.sock"), manager }),
         _ => None,
     };
     let fifo = |name: &str, only_sizes| {

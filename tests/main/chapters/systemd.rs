@@ -5,9 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
 
@@ -16,7 +14,8 @@ use nix::unistd::Pid;
 use podling::linux::namespace::{Namespace, identity};
 
 use super::{root_with, without_user_namespaces};
-use crate::running::{Input, Output, Running, patience, until_gone};
+use crate::manager::Manager;
+use crate::running::{Input, Output, Running, until_gone};
 use crate::setup::setup;
 use crate::world::World;
 
@@ -27,53 +26,18 @@ fn run(world: &World, words: &[&str]) -> Output {
     world.chapter(CHAPTER, words)
 }
 
-/// A manager: the socket at which it listens, and how it is called in `NOTIFY_SOCKET`.
-struct Manager {
-    socket: UnixDatagram,
-    address: String,
+/// `chapter09_systemd run WORDS…`, as the manager's service.
+fn service(manager: &Manager, world: &World, words: &[&str]) -> Command {
+    let mut command = world.command(setup().chapter(CHAPTER));
+    command.env("NOTIFY_SOCKET", &manager.address).arg("run").args(words);
+    command
 }
 
-impl Manager {
-    /// At a path.
-    fn on_path(world: &World) -> Self {
-        let path = world.dir.join("run/notify");
-        let socket = UnixDatagram::bind(&path).expect("our own directory");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("our own socket");
-        Self::new(socket, path.display().to_string())
-    }
-
-    /// Under a name that is no path.
-    fn abstractly(world: &World) -> Self {
-        let name = world.tag() + "notify";
-        let address = SocketAddr::from_abstract_name(&name).expect("a short name");
-        Self::new(UnixDatagram::bind_addr(&address).expect("nobody else's name"), format!("@{name}"))
-    }
-
-    fn new(socket: UnixDatagram, address: String) -> Self {
-        socket.set_read_timeout(Some(patience())).expect("a socket");
-        Self { socket, address }
-    }
-
-    /// `chapter09_systemd run WORDS…`, as its service.
-    fn command(&self, world: &World, words: &[&str]) -> Command {
-        let mut command = world.command(setup().chapter(CHAPTER));
-        command.env("NOTIFY_SOCKET", &self.address).arg("run").args(words);
-        command
-    }
-
-    /// What it is told next.
-    fn hear(&self) -> String {
-        let mut bytes = [0; 4096];
-        let length = self.socket.recv(&mut bytes).expect("it is told something");
-        String::from_utf8_lossy(&bytes[..length]).into_owned()
-    }
-
-    /// The process that it is to watch from now on.
-    fn hear_main(&self) -> i32 {
-        let told = self.hear();
-        let pid = told.strip_prefix("READY=1\nMAINPID=").unwrap_or_else(|| panic!("{told}"));
-        pid.parse().expect("a number")
-    }
+/// The process that the manager is to watch from now on.
+fn hear_main(manager: &Manager) -> i32 {
+    let told = manager.hear();
+    let pid = told.strip_prefix("READY=1\nMAINPID=").unwrap_or_else(|| panic!("{told}"));
+    pid.parse().expect("a number")
 }
 
 /// The parent of a process.
@@ -101,9 +65,9 @@ pub fn told(pid: i32, file: &str) -> String {
 
 both!(a_container_is_handed_over_and_nobody_of_ours_stays, |world| {
     for manager in [Manager::on_path(world), Manager::abstractly(world)] {
-        let started = Running::start(manager.command(world, &["box", "sleep", "1000"]), Input::Empty);
+        let started = Running::start(service(&manager, world, &["box", "sleep", "1000"]), Input::Empty);
         let starter = started.pid().as_raw();
-        let main = manager.hear_main();
+        let main = hear_main(&manager);
         // It holds no output of ours: our pipes are the container's.
         until_gone(starter);
         let parent =
@@ -125,7 +89,7 @@ both!(a_container_is_handed_over_and_nobody_of_ours_stays, |world| {
 both!(what_cannot_be_started_is_told_to_the_manager_as_well, |world| {
     let manager = Manager::on_path(world);
     let fails = |words: &[&str], status| {
-        let said = Running::start(manager.command(world, words), Input::Empty).wait();
+        let said = Running::start(service(&manager, world, words), Input::Empty).wait();
         let said = said.fails(status).to_owned();
         assert_eq!(manager.hear(), format!("STATUS={}", said.replace('\n', "; ")));
         said
@@ -145,7 +109,7 @@ both!(without_a_manager_that_it_understands_it_starts_nothing, |world| {
         (&format!("/{}", "x".repeat(120)), "File name too long"),
     ] {
         let manager = Manager { socket: UnixDatagram::unbound().expect("a socket"), address: address.into() };
-        let said = Running::start(manager.command(world, &["box", "sleep", "1000"]), Input::Empty).wait();
+        let said = Running::start(service(&manager, world, &["box", "sleep", "1000"]), Input::Empty).wait();
         assert!(said.fails(125).starts_with(&format!("Error: NOTIFY_SOCKET={address}: {why}")), "{said}");
     }
 });
@@ -181,8 +145,8 @@ both!(sockets_are_passed_to_the_program_whatever_its_number_is_inside, |world| {
             "tcp" => Box::new(TcpStream::connect(address).expect("somebody listens")),
             _ => Box::new(UnixStream::connect(&path).expect("somebody listens")),
         };
-        let started = with_socket(&manager.command(world, &words), socket, world, "$$");
-        let main = manager.hear_main();
+        let started = with_socket(&service(&manager, world, &words), socket, world, "$$");
+        let main = hear_main(&manager);
         assert_eq!(greeting(early), "hello from process 2 on box\n", "{kind}");
         // It needs no network for that, and has none.
         let network = |pid| identity(Pid::from_raw(pid), Namespace::Network).expect("it runs");
@@ -206,8 +170,8 @@ both!(a_socket_for_another_process_is_not_taken, |world| {
     let root = root_with(world, &[HELLO]);
     let words = ["--root", root.to_str().expect("plain ASCII"), "box", "/chapter09_hello"];
     let manager = Manager::on_path(world);
-    let started = with_socket(&manager.command(world, &words), listening(), world, "1");
-    until_gone(manager.hear_main());
+    let started = with_socket(&service(&manager, world, &words), listening(), world, "1");
+    until_gone(hear_main(&manager));
     assert!(started.wait().stderr.contains(nothing));
 });
 
@@ -287,7 +251,7 @@ both!(who_has_no_systemd_is_told_where_to_get_one, |world| {
 
 both!(a_machine_that_forbids_namespaces_is_told_apart, |world| {
     let manager = Manager::on_path(world);
-    let command = without_user_namespaces(world, &manager.command(world, &["box", "true"]));
+    let command = without_user_namespaces(world, &service(&manager, world, &["box", "true"]));
     let said = Running::start(command, Input::Empty).wait();
     assert!(said.fails(125).starts_with("Error: making a user namespace: "), "{said}");
     assert!(said.fails(125).contains("\nhint: "), "{said}");
@@ -296,8 +260,8 @@ both!(a_machine_that_forbids_namespaces_is_told_apart, |world| {
 
 both!(it_says_what_it_asks_of_the_kernel, |world| {
     let manager = Manager::abstractly(world);
-    let said = Running::start(manager.command(world, &["--explain=json", "box", "true"]), Input::Empty).wait();
-    until_gone(manager.hear_main());
+    let said = Running::start(service(&manager, world, &["--explain=json", "box", "true"]), Input::Empty).wait();
+    until_gone(hear_main(&manager));
     let events =
         said.stderr.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("an object a line"));
     let told: Vec<_> =
