@@ -134,7 +134,7 @@ fn act(options: Options) -> Result<u8> {
         Command::Inside(options) => grade::inside::run(&options),
         Command::Play(part) => play::play(part),
         Command::WithExercises(command) => {
-            let catalogue = Catalogue::read(&place_of_exercises(options.exercises, &here)?)?;
+            let catalogue = Catalogue::read(&here.join(place_of_exercises(options.exercises, &here)?))?;
             with_exercises(command, &catalogue, &here)
         }
     }

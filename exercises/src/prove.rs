@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -51,8 +51,10 @@ enum Expected {
 pub fn prove(catalogue: &Catalogue, options: &Options) -> Result<u8> {
     let exercises = catalogue.select(&options.names)?;
     let scratch = crate::scratch::Scratch::new()?;
-    let place =
-        options.prepare.as_ref().or(options.prepared.as_ref()).map_or_else(|| scratch.work(), |dir| Ok(dir.clone()))?;
+    let place = match options.prepare.as_ref().or(options.prepared.as_ref()) {
+        Some(dir) => absolute(dir)?,
+        None => scratch.work()?,
+    };
     let mut complaints = BTreeMap::new();
     if options.prepared.is_none() {
         complaints = prepare(&exercises, &place)?;

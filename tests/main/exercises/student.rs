@@ -129,3 +129,10 @@ as_user!(what_a_check_ends_itself_is_not_told_as_output, |world| {
         assert!(said.status == 1 && !said.stdout.contains("it wrote"), "{said}");
     }
 });
+
+as_user!(exercises_may_be_named_from_here, |world| {
+    planted(world, &[]);
+    let here = |words: &[&str]| learn_with(world, Path::new("planted"), words);
+    assert_eq!(here(&["prove", "--prepare", "answers"]).ok(), "01-fork/seven: 1 tests, 1 mutants: sound");
+    assert_eq!(here(&["prove", "--prepared", "answers"]).ok(), "01-fork/seven: 1 tests, 1 mutants: sound");
+});
