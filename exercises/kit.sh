@@ -127,3 +127,18 @@ needs_systemd() {
   systemctl --user show --property=Version >/dev/null 2>&1 ||
     unfit "no systemd of yours answers" "log in at the console or by ssh, and not with su"
 }
+
+# own_ipc: makes an IPC namespace for this test alone, so that nothing can be left behind on the machine. After it,
+# in_ipc COMMAND… runs a command there, as the student; in the background: `(exec $IN_IPC COMMAND…) &`.
+own_ipc() {
+  needs_user_namespaces
+  (exec ${STUDENT-} unshare --user --map-root-user --ipc sleep 1000) &
+  # shellcheck disable=SC2064
+  trap "end $!" EXIT
+  until_true 5 sleeps $! || unfit "no IPC namespace could be made" "podling doctor says why"
+  IN_IPC="${STUDENT-} nsenter --user --ipc --preserve-credentials --target $!"
+}
+in_ipc() { $IN_IPC "$@"; }
+
+# sleeps PID: whether it has become the program sleep.
+sleeps() { [ "$(field Name "$1")" = sleep ]; }

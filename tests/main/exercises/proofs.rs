@@ -50,6 +50,7 @@ as_user!(chapter01, |world| sound(world, "01-fork"));
 as_user!(chapter02, |world| sound(world, "02-user-namespace"));
 as_user!(chapter03, |world| sound(world, "03-mount"));
 as_user!(chapter04, |world| sound(world, "04-pid"));
+as_user!(chapter06, |world| sound(world, "06-ipc"));
 as_user!(chapter08, |world| sound(world, "08-monitor"));
 as_user!(chapter09, |world| sound(world, "09-systemd"));
 as_user!(chapter10, |world| sound(world, "10-pods"));
