@@ -51,6 +51,7 @@ as_user!(chapter02, |world| sound(world, "02-user-namespace"));
 as_user!(chapter03, |world| sound(world, "03-mount"));
 as_user!(chapter04, |world| sound(world, "04-pid"));
 as_user!(chapter06, |world| sound(world, "06-ipc"));
+as_user!(chapter07, |world| sound(world, "07-images"));
 as_user!(chapter08, |world| sound(world, "08-monitor"));
 as_user!(chapter09, |world| sound(world, "09-systemd"));
 as_user!(chapter10, |world| sound(world, "10-pods"));
