@@ -43,7 +43,8 @@ impl Engine {
             Err(error) if matches!(error.downcast_ref(), Some(Failure::NoSuchContainer(_))) => return Ok(()),
             other => other?,
         };
-        if container.process().is_some() {
+        // It runs again, or has just ended again: then its present monitor will have a cleanup of its own.
+        if container.status().process().is_some() {
             return Ok(());
         }
         trace::stage(format_args!("after the end: away with what the run has left"));

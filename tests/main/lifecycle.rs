@@ -193,6 +193,26 @@ both!(the_command_line_may_be_killed_and_the_end_is_known_all_the_same, |world| 
     assert_eq!(world.podling(["wait", "box"]).ok(), "0");
 });
 
+both!(a_cleanup_that_comes_late_leaves_the_next_end_to_its_own_monitor, |world| {
+    start(world, "again", &[], &["until-term"]);
+    let id = told(world, "again", ".Id");
+    let said = std::fs::read_to_string(world.run_dir().join(format!("containers/{id}/monitor.pid")));
+    let said = said.expect("it has a monitor");
+    let monitor = Pid::from_raw(said.split(' ').next().and_then(|pid| pid.parse().ok()).expect("PID START_TIME"));
+    let process: i32 = told(world, "again", ".State.Pid").parse().expect("a pid");
+    kill(monitor, Signal::SIGSTOP).expect("the monitor lives");
+    kill(Pid::from_raw(process), Signal::SIGKILL).expect("the program lives");
+    until("it has ended and nobody knows how", || {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        (stat.is_empty() || stat.contains(") Z ")).then_some(())
+    });
+    // As the run before would have it, if its own were late.
+    world.podling(["container", "cleanup", "again"]).ok();
+    assert_eq!(told(world, "again", ".State.Status"), "running", "its monitor has not told of its end yet");
+    kill(monitor, Signal::SIGCONT).expect("the monitor still lives");
+    assert_eq!(world.podling(["wait", "again"]).ok(), "137");
+});
+
 both!(a_container_outlives_its_monitor_and_its_end_is_called_unknown, |world| {
     let ready = |times: usize| {
         // A runtime may leave before the program runs (runc does): a signal that comes before its handler is lost.
