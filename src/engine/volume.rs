@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Engine;
 use super::container::{Container, MountSource};
-use super::copy::unpack::{Owner, unpack};
+use super::copy::unpack::{Base, Owner, unpack};
 use super::events::Type;
 use super::failure::Failure;
 use super::store::{Lock, read_if_there, write_atomic};
@@ -215,7 +215,9 @@ impl Engine {
     /// Unpacks a tar stream in a volume, over what is there, with the owners that it says.
     pub fn fill_volume(&self, volume: &Volume, stream: impl Read + Send) -> Result<()> {
         self.enter(None)?;
-        unpack(decompress(stream)?, &self.volume_data(&volume.name)?, &Owner::Said(None), true)
+        let data = self.volume_data(&volume.name)?;
+        let data = fs::File::open(&data).with_context(|| format!("opening {}", data.display()))?;
+        unpack(decompress(stream)?, Base::beneath(data.into()), &Owner::Said(None), true)
     }
 
     /// The containers that name a volume.

@@ -5,6 +5,7 @@
 
 pub mod caps;
 pub mod cgroup;
+pub mod copy;
 pub mod dbus;
 pub mod foreground;
 pub mod idmap;

@@ -14,9 +14,10 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat};
 use nix::sys::stat::{Mode, mkdirat};
 
+use super::mount::descriptor_path;
 use crate::trace::{self, Topic};
 
 /// How a path inside a root is resolved: `..`, absolute paths and symlinks stay inside; /proc's links are refused.
@@ -51,6 +52,12 @@ pub fn open_without_symlinks(root: impl AsFd, path: &Path, flags: OFlag) -> nix:
     trace::ask(Topic::Mount, "openat2", format_args!("in root, no symlinks {}", path.display()), || {
         openat2_retrying(root.as_fd(), path, flags, Mode::empty(), IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS)
     })
+}
+
+/// Opens what an `O_PATH` descriptor holds, with `flags`: to be asked for only when it is known what that is, since opening
+/// a device does something to it. Needs a /proc that can be trusted.
+pub fn reopen(held: impl AsFd, flags: OFlag) -> nix::Result<OwnedFd> {
+    open(&descriptor_path(held.as_fd()), flags | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 /// A descriptor (`O_PATH`) for the directory `path` inside `root`; what is missing of it is made, mode 0755.

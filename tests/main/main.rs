@@ -70,4 +70,5 @@ mod tree;
 mod userns;
 mod users;
 mod volumes;
+mod walls;
 mod weather;

@@ -196,6 +196,23 @@ fn main() -> ExitCode {
                 thread::park();
             }
         }
+        // Attackers, until they are killed. Two names change places, each for the other, as fast as the kernel can do it.
+        ["exchange", one, other] => {
+            let number = if cfg!(target_arch = "aarch64") { 276 } else { 316 }; // renameat2(2)
+            let (one, other) = (c_string(one), c_string(other));
+            println!("ready");
+            loop {
+                unsafe { syscall(number, -100_i64, one.as_ptr(), -100_i64, other.as_ptr(), 2_i64) }; // RENAME_EXCHANGE
+            }
+        }
+        // A link is there, and is not, and is.
+        ["flicker", link, target] => {
+            println!("ready");
+            loop {
+                let _ = std::os::unix::fs::symlink(target, link);
+                let _ = fs::remove_file(link);
+            }
+        }
         // Uses all the processor it can get.
         ["spin"] => loop {
             std::hint::spin_loop();
@@ -260,6 +277,10 @@ fn main() -> ExitCode {
 }
 
 use std::os::unix::process::CommandExt;
+
+fn c_string(text: &str) -> std::ffi::CString {
+    std::ffi::CString::new(text).expect("an argument has no zero byte")
+}
 
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| format!("{path}: {error}\n"))

@@ -1,8 +1,9 @@
 //! `cp`: files between containers, the host, and tar streams.
 //!
-//! One side packs a tar stream, the other unpacks it; between them is a pipe. Each side that is in a container works in a
-//! thread whose root directory *is* the container's ([`inside`]): `..` and symbolic links, however wild and however fast
-//! a program in the container exchanges them, lead nowhere but inside. The other thread keeps the host's root.
+//! One side packs a tar stream, the other unpacks it; between them is a pipe. A path of a container is resolved by the kernel
+//! as if the container's root were ours ([`resolve`]): `..` and symbolic links, however wild and however fast a program
+//! in the container exchanges them, lead nowhere but inside, and the links of /proc, which lead to where another process
+//! is, lead nowhere. What was found is held, and no path is looked up twice.
 //!
 //! Where things land is cp(1)'s and Docker's rule: into a directory that exists, else under the name that was given; the
 //! last word of a source `dir/.` means what is in it.
@@ -13,21 +14,23 @@
 mod pack;
 pub(super) mod unpack;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{Read, Write, pipe};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use nix::sched::CloneFlags;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{Gid, Uid};
 
 use super::Engine;
 use super::container::{Container, MountSource};
 use super::failure::Failure;
 use crate::image::layer::Ids;
-use crate::linux::resolve::clean;
-use crate::trace::{self, Topic};
-use unpack::Owner;
+use crate::linux::resolve::{self, clean};
+use unpack::{Base, Owner};
 
 /// One end of a copy.
 #[derive(Debug, Clone)]
@@ -85,33 +88,33 @@ pub fn copy(engine: &Engine, from: &Place, to: &Place, request: CopyRequest) -> 
             if to.kind()? != Kind::Directory {
                 bail!(Failure::Invalid(format!("{}: a tar stream needs a directory to be unpacked in", to.name)));
             }
-            to.inside(|path| unpack::unpack(std::io::stdin().lock(), path, &owner, request.overwrite))
+            unpack::unpack(std::io::stdin().lock(), to.base(&to.path)?, &owner, request.overwrite)
         }
         (Some(from), None) => {
             let top = from.last_word();
-            from.inside(|path| pack::pack(path, top.as_deref(), from.owners.as_ref(), std::io::stdout().lock()))
+            pack::pack(&from.hold()?, top.as_deref(), from.owners.as_ref(), std::io::stdout().lock())
         }
         (Some(from), Some(to)) => {
             let (base, top) = landing(&from, &to)?;
-            let base = Side { path: base, ..to };
             let (reader, writer) = pipe().context("making a pipe")?;
-            through(&from, &base, top.as_deref(), reader, writer, &owner, request.overwrite)
+            through(&from, to.base(&base)?, top.as_deref(), reader, writer, &owner, request.overwrite)
         }
     }
 }
 
 fn through(
     from: &Side,
-    to: &Side,
+    to: Base,
     top: Option<&Path>,
     reader: impl Read + Send,
     writer: impl Write + Send,
     owner: &Owner,
     overwrite: bool,
 ) -> Result<()> {
+    let source = from.hold()?;
     std::thread::scope(|scope| {
-        let packing = scope.spawn(|| from.inside(|path| pack::pack(path, top, from.owners.as_ref(), writer)));
-        let unpacked = to.inside(|path| unpack::unpack(reader, path, owner, overwrite));
+        let packing = scope.spawn(|| pack::pack(&source, top, from.owners.as_ref(), writer));
+        let unpacked = unpack::unpack(reader, to, owner, overwrite);
         let packed = packing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         match (packed, unpacked) {
             (Ok(()), Ok(())) => Ok(()),
@@ -160,22 +163,36 @@ fn landing(from: &Side, to: &Side) -> Result<(PathBuf, Option<PathBuf>)> {
 }
 
 impl Side {
-    /// Runs `act` on the path, with the side's root as its root directory.
-    fn inside<T: Send>(&self, act: impl FnOnce(&Path) -> Result<T> + Send) -> Result<T> {
+    fn open(&self, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
         match &self.root {
-            None => act(&self.path),
-            Some(root) => inside(root, || act(&self.path)),
+            None => open(path, flags | OFlag::O_CLOEXEC, Mode::empty()),
+            Some(root) => resolve::open_in_root(root, path, flags),
+        }
+    }
+
+    /// What is at the path. A source that is a link means what it leads to; links below it are copied as links.
+    fn hold(&self) -> Result<OwnedFd> {
+        self.open(&self.path, OFlag::O_PATH).with_context(|| self.name.clone())
+    }
+
+    /// The directory `path` of this side, to be filled.
+    fn base(&self, path: &Path) -> Result<Base> {
+        match &self.root {
+            None => {
+                let directory = self.open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY);
+                Ok(Base::beneath(directory.with_context(|| path.display().to_string())?))
+            }
+            Some(root) => Base::inside(root.try_clone()?.into(), path),
         }
     }
 
     fn kind(&self) -> Result<Kind> {
-        self.inside(|path| match fs::metadata(path) {
-            Ok(about) if about.is_dir() => Ok(Kind::Directory),
+        match self.open(&self.path, OFlag::O_PATH) {
+            Ok(held) if fstat(&held)?.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits() => Ok(Kind::Directory),
             Ok(_) => Ok(Kind::Other),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Kind::Missing),
-            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Ok(Kind::Missing),
-            Err(error) => Err(error).with_context(|| self.name.clone()),
-        })
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(Kind::Missing),
+            Err(errno) => Err(errno).with_context(|| self.name.clone()),
+        }
     }
 
     /// The name under which a copy of it arrives; none for `dir/.` and for the root itself.
@@ -186,24 +203,6 @@ impl Side {
         }
         clean(&self.path).file_name().map(PathBuf::from)
     }
-}
-
-/// Runs `act` in a thread whose root directory is `root`.
-///
-/// A thread may stop sharing its root with the others (`unshare(CLONE_FS)`); chroot(2) then changes its root alone. It is
-/// no prison for a program, which could escape, but it is one for path names, and no program runs here.
-pub fn inside<T: Send>(root: &File, act: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            trace::ask(Topic::Mount, "unshare", format_args!("CLONE_FS"), || nix::sched::unshare(CloneFlags::CLONE_FS))
-                .context("leaving the other threads' root directory")?;
-            nix::unistd::fchdir(root).context("entering the container's root")?;
-            trace::ask(Topic::Mount, "chroot", format_args!("."), || nix::unistd::chroot("."))
-                .context("entering the container's root")?;
-            act()
-        });
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
 }
 
 fn side(engine: &Engine, place: &Place) -> Result<Option<Side>> {
@@ -254,6 +253,8 @@ fn user_of(engine: &Engine, container: &Container) -> Result<Owner> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn here(path: &Path) -> Side {

@@ -1,91 +1,93 @@
 //! A tree becomes a tar stream.
+//!
+//! The tree may belong to a container that runs, whose program exchanges its files while they are read. So each name is
+//! opened once, without following and without reading, and all that is packed is asked of that descriptor.
 
-use std::fs::{self, File, Metadata};
-use std::io::Write;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use tar::{Builder, EntryType, Header};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor};
 
-use crate::image::layer::Ids;
+use crate::image::layer::{Entry, Ids, Kind, Writer, names};
+use crate::linux::resolve;
 
-/// Packs what is at `path`, called `top` in the stream; without `top`, what is in the directory. With `owners`, files
-/// belong in the stream to who they belong to inside that map.
-pub fn pack(path: &Path, top: Option<&Path>, owners: Option<&Ids>, out: impl Write) -> Result<()> {
-    // A source that is a link means what it leads to; links below it are copied as links.
-    let path = fs::canonicalize(path).with_context(|| path.display().to_string())?;
-    let mut builder = Builder::new(out);
+/// Packs what `source` holds (`O_PATH`), called `top` in the stream; without `top`, what is in the directory. With
+/// `owners`, files belong in the stream to who they belong to inside that map.
+pub fn pack(source: &OwnedFd, top: Option<&Path>, owners: Option<&Ids>, out: impl Write) -> Result<()> {
+    let mut packing = Packing { writer: Writer::new(out), owners };
     match top {
-        Some(top) => add(&mut builder, &path, top, owners)?,
-        None => children(&mut builder, &path, Path::new(""), owners)?,
+        Some(top) => packing.held(source, top).with_context(|| top.display().to_string())?,
+        None => packing.children(source, Path::new(""))?,
     }
-    builder.into_inner().and_then(|mut out| out.flush()).context("writing the tar stream")
+    packing.writer.finish().context("writing the tar stream").map(drop)
 }
 
-fn children<W: Write>(builder: &mut Builder<W>, path: &Path, name: &Path, owners: Option<&Ids>) -> Result<()> {
-    let mut entries = fs::read_dir(path)
-        .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
-        .with_context(|| path.display().to_string())?;
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        add(builder, &entry.path(), &name.join(entry.file_name()), owners)?;
-    }
-    Ok(())
+struct Packing<'a, W> {
+    writer: Writer<W>,
+    owners: Option<&'a Ids>,
 }
 
-fn add<W: Write>(builder: &mut Builder<W>, path: &Path, name: &Path, owners: Option<&Ids>) -> Result<()> {
-    let what = || path.display().to_string();
-    let about = match fs::symlink_metadata(path) {
-        Ok(about) => about,
-        // It has gone since its directory was read: containers run on while they are copied.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).with_context(what),
-    };
-    let kind = about.file_type();
-    let mut header = header(&about, owners);
-    if kind.is_dir() {
-        header.set_entry_type(EntryType::Directory);
-        builder.append_data(&mut header, name, std::io::empty()).with_context(what)?;
-        return children(builder, path, name, owners);
+impl<W: Write> Packing<'_, W> {
+    fn children(&mut self, directory: &OwnedFd, path: &Path) -> Result<()> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let readable = openat(directory, ".", flags, Mode::empty())?;
+        for name in names(readable.try_clone()?)? {
+            let path = path.join(&name);
+            self.entry(readable.as_fd(), &name, &path).with_context(|| path.display().to_string())?;
+        }
+        Ok(())
     }
-    if kind.is_symlink() {
-        header.set_entry_type(EntryType::Symlink);
-        let target = fs::read_link(path).with_context(what)?;
-        return builder.append_link(&mut header, name, target).with_context(what);
-    }
-    if kind.is_file() {
-        header.set_entry_type(EntryType::Regular);
-        // A running container may put a fifo in its place meanwhile, which would keep us waiting for a writer, or a link.
-        let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
-        let file = File::options().read(true).custom_flags(flags).open(path).with_context(what)?;
-        header.set_size(about.len());
-        // Exactly as long as the header says, even if somebody is writing to it.
-        let exactly = std::io::Read::take(std::io::Read::chain(file, std::io::repeat(0)), about.len());
-        return builder.append_data(&mut header, name, exactly).with_context(what);
-    }
-    let entry = if kind.is_char_device() {
-        EntryType::Char
-    } else if kind.is_block_device() {
-        EntryType::Block
-    } else if kind.is_fifo() {
-        EntryType::Fifo
-    } else {
-        return Ok(()); // A socket is nothing without who listens on it.
-    };
-    header.set_entry_type(entry);
-    header.set_device_major(libc::major(about.rdev()))?;
-    header.set_device_minor(libc::minor(about.rdev()))?;
-    builder.append_data(&mut header, name, std::io::empty()).with_context(what)
-}
 
-fn header(about: &Metadata, owners: Option<&Ids>) -> Header {
-    let (uid, gid) = owners.map_or((about.uid(), about.gid()), |ids| ids.inside(about.uid(), about.gid()));
-    let mut header = Header::new_gnu();
-    header.set_mode(about.mode() & 0o7777);
-    header.set_uid(uid.into());
-    header.set_gid(gid.into());
-    header.set_mtime(u64::try_from(about.mtime()).unwrap_or(0));
-    header.set_size(0);
-    header
+    fn entry(&mut self, parent: BorrowedFd, name: &OsStr, path: &Path) -> Result<()> {
+        match openat(parent, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty()) {
+            Ok(open) => self.held(&open, path),
+            // It has gone since its directory was read: containers run on while they are copied.
+            Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// What a descriptor holds, and what is below it.
+    fn held(&mut self, open: &OwnedFd, path: &Path) -> Result<()> {
+        let about = fstat(open)?;
+        let device = (major(about.st_rdev) as u32, minor(about.st_rdev) as u32);
+        match SFlag::from_bits_truncate(about.st_mode & SFlag::S_IFMT.bits()) {
+            SFlag::S_IFDIR => {
+                self.writer.entry(&self.header(path, &about, Kind::Directory), io::empty())?;
+                self.children(open, path)
+            }
+            SFlag::S_IFREG => {
+                let size = about.st_size.unsigned_abs();
+                // Exactly as long as the header says, even if somebody is writing to it.
+                let exactly = File::from(resolve::reopen(open, OFlag::O_RDONLY)?).chain(io::repeat(0));
+                self.writer.entry(&self.header(path, &about, Kind::File(size)), exactly)
+            }
+            SFlag::S_IFLNK => {
+                let target = readlinkat(open, "")?;
+                self.writer.entry(&self.header(path, &about, Kind::Symlink(target.into())), io::empty())
+            }
+            SFlag::S_IFIFO => self.writer.entry(&self.header(path, &about, Kind::Fifo), io::empty()),
+            SFlag::S_IFCHR => {
+                let kind = Kind::Character(device.0, device.1);
+                self.writer.entry(&self.header(path, &about, kind), io::empty())
+            }
+            SFlag::S_IFBLK => {
+                self.writer.entry(&self.header(path, &about, Kind::Block(device.0, device.1)), io::empty())
+            }
+            // A socket is nothing without who listens on it.
+            _ => Ok(()),
+        }
+    }
+
+    fn header(&self, path: &Path, about: &FileStat, kind: Kind) -> Entry {
+        let (uid, gid) = self.owners.map_or((about.st_uid, about.st_gid), |ids| ids.inside(about.st_uid, about.st_gid));
+        let (mode, mtime) = (about.st_mode & 0o7777, (about.st_mtime, 0));
+        Entry { path: path.to_owned(), kind, mode, uid, gid, mtime, xattrs: vec![] }
+    }
 }

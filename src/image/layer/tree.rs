@@ -26,6 +26,7 @@ const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::
 /// The directory, and the last parent that was used in it.
 pub struct Tree {
     root: OwnedFd,
+    bounds: ResolveFlag,
     last: Option<(PathBuf, OwnedFd)>,
     /// Directories that were made because something is in them, and that the archive has no entry for so far.
     pub implied: BTreeSet<PathBuf>,
@@ -40,9 +41,14 @@ pub struct Place<'a> {
 }
 
 impl Tree {
-    /// A tree in an open directory.
+    /// A tree in an open directory, which is `/` for the symbolic links in it.
     pub fn new(root: OwnedFd) -> Self {
-        Self { root, last: None, implied: BTreeSet::new() }
+        Self { root, bounds: ResolveFlag::RESOLVE_IN_ROOT, last: None, implied: BTreeSet::new() }
+    }
+
+    /// A tree in a directory of the host, where a symbolic link means what it says: one that leads out is refused.
+    pub fn beneath(root: OwnedFd) -> Self {
+        Self { bounds: ResolveFlag::RESOLVE_BENEATH, ..Self::new(root) }
     }
 
     /// The directory itself.
@@ -81,16 +87,34 @@ impl Tree {
         Ok(self.open(path, DIRECTORY)?)
     }
 
-    /// Opens something of the tree, following symbolic links as if the tree were `/`.
+    /// Opens something of the tree, following symbolic links within it.
     pub fn open(&self, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-        openat2(&self.root, path, OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve))
+        let resolve = self.bounds | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+        loop {
+            match openat2(&self.root, path, OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve)) {
+                // A rename somewhere on the machine raced with a `..` of a link (openat2(2)): ask again.
+                Err(Errno::EAGAIN) => {}
+                result => return result,
+            }
+        }
     }
 
     /// Opens a directory of the tree whose last name must not be a symbolic link.
     pub fn open_directory(&self, path: &Path) -> nix::Result<OwnedFd> {
         self.open(path, DIRECTORY | OFlag::O_NOFOLLOW)
+    }
+
+    /// Makes something at `path` with `call`, which must fail with `EEXIST` if there is something already; that gives
+    /// way. (An archive may hold a name twice; the last one counts.)
+    pub fn make<T>(&mut self, path: &Path, call: impl Fn(&Place) -> nix::Result<T>) -> Result<T> {
+        match call(&self.place(path)?) {
+            Err(Errno::EEXIST) => {
+                self.remove(path)?;
+                Ok(call(&self.place(path)?)?)
+            }
+            other => Ok(other?),
+        }
     }
 
     /// Removes whatever has `path`, with all below it.

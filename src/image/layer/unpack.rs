@@ -35,7 +35,7 @@ use super::below::look_up;
 use super::compression::decompress_beside;
 use super::ids::Ids;
 use super::tar::{Entry, Kind, Reader};
-use super::tree::{Place, Tree, clean, is, is_whiteout};
+use super::tree::{Tree, clean, is, is_whiteout};
 use crate::image::digest::{Digest, Hashing};
 use crate::sys;
 
@@ -129,11 +129,11 @@ impl Unpacking {
             Kind::Sparse(size, parts) => self.file(reader, &path, entry, *size, parts),
             Kind::HardLink(target) => self.hard_link(&path, target),
             Kind::Symlink(target) => {
-                self.make(&path, |place| symlinkat(target.as_path(), place.parent, place.name))?;
+                self.tree.make(&path, |place| symlinkat(target.as_path(), place.parent, place.name))?;
                 self.dress(&path, entry, None)
             }
             Kind::Fifo => {
-                self.make(&path, |place| mkfifoat(place.parent, place.name, permissions(entry.mode)))?;
+                self.tree.make(&path, |place| mkfifoat(place.parent, place.name, permissions(entry.mode)))?;
                 self.dress(&path, entry, Some(entry.mode))
             }
             Kind::Character(major, minor) => self.device(&path, entry, SFlag::S_IFCHR, *major, *minor),
@@ -150,18 +150,6 @@ impl Unpacking {
         Ok(())
     }
 
-    /// Makes something at `path` with `call`, which must fail with `EEXIST` if there is something already; that gives
-    /// way. (An archive may hold a name twice; the last one counts.)
-    fn make<T>(&mut self, path: &Path, call: impl Fn(&Place) -> nix::Result<T>) -> Result<T> {
-        match call(&self.tree.place(path)?) {
-            Err(Errno::EEXIST) => {
-                self.tree.remove(path)?;
-                Ok(call(&self.tree.place(path)?)?)
-            }
-            other => Ok(other?),
-        }
-    }
-
     fn file<R: BufRead>(
         &mut self,
         reader: &mut Reader<R>,
@@ -171,34 +159,9 @@ impl Unpacking {
         parts: &[(u64, u64)],
     ) -> Result<()> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let file = self.make(path, |place| openat(place.parent, place.name, flags, permissions(entry.mode)))?;
+        let file = self.tree.make(path, |place| openat(place.parent, place.name, flags, permissions(entry.mode)))?;
         let mut file = File::from(file);
-        let mut parts = parts.iter().filter(|(_, length)| *length > 0);
-        // Where the next bytes go, how many still belong there, and how far the file reaches.
-        let (mut at, mut left, mut end) = (0, 0, 0);
-        while reader.copy_some(|mut chunk| {
-            while !chunk.is_empty() {
-                if left == 0 {
-                    let (offset, length) = *parts.next().context("a file has more bytes than its header says")?;
-                    if offset != at {
-                        file.seek(SeekFrom::Start(offset))?;
-                        at = offset;
-                    }
-                    left = length;
-                }
-                let (now, later) = chunk.split_at(usize::try_from(left).map_or(chunk.len(), |l| l.min(chunk.len())));
-                if write_with_holes(&mut file, now)? {
-                    end = at + now.len() as u64;
-                }
-                at += now.len() as u64;
-                left -= now.len() as u64;
-                chunk = later;
-            }
-            Ok(())
-        })? {}
-        if end < size {
-            file.set_len(size)?;
-        }
+        write_parts(reader, &mut file, size, parts)?;
         // Holes cost nothing, so a few files may say more than a number holds.
         self.size = self.size.saturating_add(size);
         if (entry.uid, entry.gid) != self.own {
@@ -283,7 +246,7 @@ impl Unpacking {
         let name = source.file_name().context("a hard link to the root directory")?.to_owned();
         let from = self.tree.open(source.parent().unwrap_or(Path::new("")), OFlag::O_PATH | OFlag::O_DIRECTORY);
         let made = from.map_err(Into::into).and_then(|from| {
-            self.make(path, |place| linkat(&from, name.as_os_str(), place.parent, place.name, AtFlags::empty()))
+            self.tree.make(path, |place| linkat(&from, name.as_os_str(), place.parent, place.name, AtFlags::empty()))
         });
         made.with_context(|| format!("a hard link to {}", target.display()))
     }
@@ -292,11 +255,12 @@ impl Unpacking {
     /// container's /dev is the engine's anyway.
     fn device(&mut self, path: &Path, entry: &Entry, kind: SFlag, major: u32, minor: u32) -> Result<()> {
         let device = makedev(u64::from(major), u64::from(minor));
-        let refused =
-            self.make(path, |place| match mknodat(place.parent, place.name, kind, permissions(entry.mode), device) {
+        let refused = self.tree.make(path, |place| {
+            match mknodat(place.parent, place.name, kind, permissions(entry.mode), device) {
                 Err(Errno::EPERM) => Ok(true),
                 made => made.map(|()| false),
-            })?;
+            }
+        })?;
         if refused {
             self.devices_left_out += 1;
             return Ok(());
@@ -358,6 +322,38 @@ impl Unpacking {
         }
         Ok(())
     }
+}
+
+/// Writes the current entry's bytes into a new file of this `size`: its parts (offset, length) where they belong, and
+/// nothing where long runs of zeros would be.
+pub fn write_parts<R: BufRead>(reader: &mut Reader<R>, file: &mut File, size: u64, parts: &[(u64, u64)]) -> Result<()> {
+    let mut parts = parts.iter().filter(|(_, length)| *length > 0);
+    // Where the next bytes go, how many still belong there, and how far the file reaches.
+    let (mut at, mut left, mut end) = (0, 0, 0);
+    while reader.copy_some(|mut chunk| {
+        while !chunk.is_empty() {
+            if left == 0 {
+                let (offset, length) = *parts.next().context("a file has more bytes than its header says")?;
+                if offset != at {
+                    file.seek(SeekFrom::Start(offset))?;
+                    at = offset;
+                }
+                left = length;
+            }
+            let (now, later) = chunk.split_at(usize::try_from(left).map_or(chunk.len(), |l| l.min(chunk.len())));
+            if write_with_holes(file, now)? {
+                end = at + now.len() as u64;
+            }
+            at += now.len() as u64;
+            left -= now.len() as u64;
+            chunk = later;
+        }
+        Ok(())
+    })? {}
+    if end < size {
+        file.set_len(size)?;
+    }
+    Ok(())
 }
 
 /// Writes a chunk at the file's position, leaving out long runs of zeros. True if it ended with written bytes.
