@@ -15,7 +15,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 
 use super::mount::descriptor_path;
 use crate::trace::{self, Topic};
@@ -52,6 +52,16 @@ pub fn open_without_symlinks(root: impl AsFd, path: &Path, flags: OFlag) -> nix:
     trace::ask(Topic::Mount, "openat2", format_args!("in root, no symlinks {}", path.display()), || {
         openat2_retrying(root.as_fd(), path, flags, Mode::empty(), IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS)
     })
+}
+
+/// Opens the regular file `path` inside `root` with `flags`; what is none is not opened: a fifo would keep us waiting, and a
+/// device does something when it is opened. Errors: `EINVAL` if it is something else. Needs a /proc that can be trusted.
+pub fn open_file_in_root(root: impl AsFd, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+    let held = open_in_root(root, path, OFlag::O_PATH)?;
+    if fstat(&held)?.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
+        return Err(Errno::EINVAL);
+    }
+    reopen(held, flags)
 }
 
 /// Opens what an `O_PATH` descriptor holds, with `flags`: to be asked for only when it is known what that is, since opening

@@ -10,10 +10,10 @@
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr};
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, bail};
@@ -248,11 +248,21 @@ fn enter_directory(directory: &Path) -> Result<()> {
 fn with_home(process: &ProcessPlan) -> Vec<CString> {
     let mut environment = process.environment.clone();
     if process.variable("HOME").is_none() {
-        let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let home = home(&passwd, process.uid).unwrap_or_else(|| "/".into());
+        let home = home(&passwd(), process.uid).unwrap_or_else(|| "/".into());
         environment.extend(CString::new(format!("HOME={}", home.display())));
     }
     environment
+}
+
+/// The container's /etc/passwd, if it is a file, and no more of it than any has: an image may have put a fifo there, or a
+/// link to something that never ends.
+fn passwd() -> String {
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = File::options().read(true).custom_flags(flags).open("/etc/passwd").ok();
+    let file = file.filter(|file| file.metadata().is_ok_and(|it| it.is_file()));
+    let mut text = Vec::new();
+    let _ = file.map(|file| file.take(4 << 20).read_to_end(&mut text));
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 fn home(passwd: &str, uid: u32) -> Option<PathBuf> {

@@ -81,8 +81,8 @@ fn lines(
 }
 
 fn append(root: &File, path: &str, text: &str, line: &str) -> Result<()> {
-    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let mut file = File::from(resolve::open_in_root(root, Path::new(path), flags)?);
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND;
+    let mut file = File::from(resolve::open_file_in_root(root, Path::new(path), flags)?);
     let newline = if text.ends_with('\n') { "" } else { "\n" };
     Ok(file.write_all(format!("{newline}{line}").as_bytes())?)
 }

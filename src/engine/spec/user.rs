@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use crate::engine::failure::Failure;
@@ -116,12 +117,11 @@ fn number(word: &str) -> Result<Option<u32>> {
 
 /// A file of the root file system, or nothing if there is none.
 pub fn read(root: impl AsFd, path: &str) -> Result<String> {
-    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let Ok(file) = resolve::open_in_root(root, Path::new(path), flags) else { return Ok(String::new()) };
-    let file = File::from(file);
-    if !file.metadata()?.is_file() {
-        bail!("the image's {path} is not a file");
-    }
+    let file = match resolve::open_file_in_root(root, Path::new(path), OFlag::O_RDONLY) {
+        Err(Errno::EINVAL) => bail!("the image's {path} is not a file"),
+        Err(_) => return Ok(String::new()),
+        Ok(file) => File::from(file),
+    };
     let mut text = Vec::new();
     file.take(FILE_MAX).read_to_end(&mut text).with_context(|| format!("reading the image's {path}"))?;
     Ok(String::from_utf8_lossy(&text).into_owned())

@@ -16,6 +16,7 @@ use crate::setup::setup;
 use crate::world::World;
 
 mod copies;
+mod images;
 
 /// A witness that attacks until it is dropped, as whoever acts in this world: on the host, where the directory is that a
 /// container would see under another name.

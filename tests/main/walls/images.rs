@@ -1,0 +1,67 @@
+//! Images from strangers: layers that lead out, that are too much, that are not what they are called; and the files in them
+//! that the engine reads.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::copies::header;
+use super::{image, text};
+use crate::images::{Layer, busybox};
+use crate::runtime::{bundle, id};
+use crate::setup::setup;
+use crate::world::World;
+
+/// A layer with busybox.
+fn base() -> Layer {
+    Layer::new()
+        .dir("bin", 0o755)
+        .file("bin/busybox", 0o755, fs::read(busybox()).expect("a program"))
+        .dir("tmp", 0o1777)
+}
+
+fn command(words: &[&str]) -> Value {
+    let words = [&["/bin/busybox"], words].concat();
+    json!({ "Cmd": words })
+}
+
+both!(the_users_of_an_image_are_read_from_its_own_file_or_not_at_all, |world| {
+    // CVE-2024-9676, and others before it: the file leads to the host's, never ends, or never begins.
+    let secret = world.file("secret", "spy:x:0:0::/:/bin/sh\n");
+    let fifo = |layer: Layer| layer.raw(&header(tar::EntryType::Fifo, "etc/passwd", 0o644, 0), b"");
+    let directory = |layer: Layer| layer.dir("etc/passwd", 0o755);
+    for (layer, said) in [
+        (base().link("etc/passwd", text(&secret)), "unable to find user"),
+        (base().link("etc/passwd", &format!("../../../../../../../..{}", secret.display())), "unable to find user"),
+        (base().link("etc/passwd", "/proc/1/root/etc/passwd"), "unable to find user"),
+        (base().link("etc/passwd", "/dev/zero"), "unable to find user"),
+        (fifo(base()), "is not a file"),
+        (directory(base()), "is not a file"),
+    ] {
+        image(world, "users", vec![layer.dir("etc", 0o755)], &command(&["true"]));
+        let output = world.podling(["run", "--rm", "--network=none", "-u", "spy", "users"]);
+        assert!(output.status != 0 && output.stderr.contains(said), "{output}");
+        let output = world.podling(["run", "--rm", "--network=none", "-u", "77", "users"]);
+        assert!(output.status == 0 || output.stderr.contains(said), "{output}");
+    }
+});
+
+// Of these runc and crun look for a home directory in their own ways.
+mod only_ours {
+    use super::*;
+
+    both!(a_home_is_looked_for_in_no_file_that_never_ends, |world| {
+        let bundle = bundle(world, &["env"], |config| config["process"]["env"] = json!([]));
+        world.directory("bundle/rootfs/etc");
+        let passwd = bundle.join("rootfs/etc/passwd");
+        nix::unistd::mkfifo(&passwd, nix::sys::stat::Mode::from_bits_truncate(0o666)).expect("our own directory");
+        let run = || world.runtime(["run", "--bundle", text(&bundle), &id(world)]);
+        assert_eq!(run().ok(), "HOME=/");
+        fs::remove_file(&passwd).expect("our own directory");
+        std::os::unix::fs::symlink("/dev/zero", &passwd).expect("our own directory");
+        assert_eq!(run().ok(), "HOME=/");
+        fs::remove_file(&passwd).expect("our own directory");
+        fs::write(&passwd, "root:x:0:0::/here:/bin/sh\n").expect("our own directory");
+        assert_eq!(run().ok(), "HOME=/here", "an honest file is read");
+    });
+}
