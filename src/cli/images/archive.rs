@@ -13,7 +13,7 @@ use crate::cli::request::Platform;
 use crate::cli::{Context, Verb, failure, whole};
 use crate::engine::events::Type;
 use crate::image::archive::{self, Format};
-use crate::image::{compose, layout::Layout, reference::Reference};
+use crate::image::{LoadedImage, compose, layout::Layout, reference::Reference};
 
 /// podling save
 #[derive(Debug, Args)]
@@ -112,26 +112,34 @@ pub struct Load {
     name: Option<String>,
 }
 
+impl Load {
+    fn load(&self, layout: &Layout, name: Option<&Reference>) -> Result<Vec<LoadedImage>> {
+        let adding = layout.adding()?;
+        match &self.input {
+            Some(path) if path.is_dir() => archive::load_directory(&adding, path, name),
+            Some(path) => {
+                let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+                archive::load(&adding, file, name).with_context(|| format!("loading {}", path.display()))
+            }
+            None if io::stdin().is_terminal() => {
+                Err(hinted("cannot read an archive from a terminal", "use --input, or redirect standard input"))
+            }
+            None => archive::load(&adding, io::stdin(), name).context("loading from standard input"),
+        }
+    }
+}
+
 impl Verb for Load {
     fn run(self, context: &Context) -> Result<i32> {
         let engine = context.engine()?;
         let layout = engine.layout()?;
         let name = self.name.as_deref().map(given).transpose()?;
-        let adding = layout.adding()?;
-        let images = match &self.input {
-            Some(path) if path.is_dir() => archive::load_directory(&adding, path, name.as_ref())?,
-            Some(path) => {
-                let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-                archive::load(&adding, file, name.as_ref()).with_context(|| format!("loading {}", path.display()))?
-            }
-            None if io::stdin().is_terminal() => {
-                return Err(hinted(
-                    "cannot read an archive from a terminal",
-                    "use --input, or redirect standard input",
-                ));
-            }
-            None => archive::load(&adding, io::stdin(), name.as_ref()).context("loading from standard input")?,
-        };
+        let loaded = self.load(&layout, name.as_ref());
+        if loaded.is_err() {
+            // What the archive has left in the store.
+            let _ = layout.collect();
+        }
+        let images = loaded?;
         let mut text = String::new();
         let from = self.input.as_deref().map_or("-".into(), Path::to_string_lossy);
         for image in &images {

@@ -1,8 +1,11 @@
 //! Loading: one pass over an archive, which may come through a pipe.
 //!
-//! What the files mean is said in manifest.json or index.json, which may come last. So every large file is stored as a
-//! blob on sight (it is one, or it will be collected as garbage), small ones are also remembered, and the meaning is made
-//! out at the end.
+//! What the files mean is said in manifest.json or index.json, which may come last. So every other file is stored as a
+//! blob on sight (it is one, or it will be collected as garbage), those two are remembered, and the meaning is made out at
+//! the end.
+//!
+//! The subtlety is that an archive may hold more than it seems: a few kilobytes of zstd are a million files. Only names are
+//! kept in memory, and of those no more than any sound archive has.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -20,8 +23,13 @@ use crate::image::layer::{Compression, Kind, Reader, decompress};
 use crate::image::layout::{Adding, LoadedImage, MANIFEST_MAX, REF_NAME, is_index, is_manifest};
 use crate::image::reference::{LOCALHOST, Reference};
 
-/// Files up to this size are remembered, for what they may say.
-const SMALL: u64 = MANIFEST_MAX;
+/// The files that say what the others are.
+const MEANINGS: [&str; 2] = ["index.json", "manifest.json"];
+/// What else only describes the archive, and need not become a blob.
+const DESCRIPTIONS: [&str; 2] = ["oci-layout", "repositories"];
+/// More bytes than the names of any archive's files take, and what we note about each.
+const NAMES_MAX: usize = 32 << 20;
+const NOTE: usize = 100;
 /// containerd's annotation with the full name.
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
@@ -30,9 +38,12 @@ const CONTAINERD_NAME: &str = "io.containerd.image.name";
 struct Contents {
     /// By name in the archive.
     files: HashMap<PathBuf, (Digest, u64)>,
-    small: HashMap<PathBuf, Vec<u8>>,
+    /// Index and manifest.
+    meanings: HashMap<PathBuf, Vec<u8>>,
     /// Old archives of Docker's have links between layers.
     links: HashMap<PathBuf, PathBuf>,
+    /// How much memory the names take.
+    names: usize,
 }
 
 /// One image of a docker-archive's manifest.json.
@@ -48,41 +59,16 @@ struct DockerImage {
 /// Loads the images of an archive into the layout that `adding` adds to. An archive that holds one image without a name
 /// gets `default_name`.
 pub fn load(adding: &Adding, archive: impl Read + Send, default_name: Option<&Reference>) -> Result<Vec<LoadedImage>> {
-    let mut reader = Reader::new(BufReader::with_capacity(512 << 10, decompress(archive)?));
     let mut contents = Contents::default();
-    while let Some(entry) = reader.next_entry().context("reading the archive")? {
-        let path = plain(&entry.path);
-        match entry.kind {
-            Kind::File(size) => contents.take(adding, path, size, &mut EntryReader(&mut reader))?,
-            Kind::Symlink(target) => {
-                let target = path.parent().unwrap_or(Path::new("")).join(target);
-                contents.links.insert(path, plain(&target));
-            }
-            Kind::HardLink(target) => drop(contents.links.insert(path, plain(&target))),
-            _ => {}
-        }
-    }
-    contents.images(adding, default_name)
+    let loaded = contents.read(adding, archive).and_then(|()| contents.images(adding, default_name));
+    contents.or_let_go(adding, loaded)
 }
 
 /// The same from a directory in either format.
 pub fn load_directory(adding: &Adding, directory: &Path, default_name: Option<&Reference>) -> Result<Vec<LoadedImage>> {
     let mut contents = Contents::default();
-    let mut open = vec![directory.to_owned()];
-    while let Some(dir) = open.pop() {
-        for entry in fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))? {
-            let entry = entry?;
-            let (path, kind) = (entry.path(), entry.file_type()?);
-            if kind.is_dir() {
-                open.push(path);
-            } else if kind.is_file() {
-                let mut file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
-                let name = path.strip_prefix(directory)?.to_owned();
-                contents.take(adding, name, file.metadata()?.len(), &mut file)?;
-            }
-        }
-    }
-    contents.images(adding, default_name)
+    let loaded = contents.read_directory(adding, directory).and_then(|()| contents.images(adding, default_name));
+    contents.or_let_go(adding, loaded)
 }
 
 /// The current entry's bytes.
@@ -95,24 +81,75 @@ impl<R: io::BufRead> Read for EntryReader<'_, R> {
 }
 
 impl Contents {
-    fn take(&mut self, adding: &Adding, path: PathBuf, size: u64, data: &mut dyn Read) -> Result<()> {
-        let blob = path.strip_prefix("blobs/sha256").ok().and_then(|name| Digest::from_hex(name.to_str()?).ok());
-        let context = || format!("storing {}", path.display());
-        let stored = if size <= SMALL {
-            let bytes = crate::image::digest::read_at_most(data, SMALL, &path.display().to_string())?;
-            let digest = Digest::of(&bytes);
-            ensure!(blob.is_none_or(|promised| promised == digest), "{}: its digest is {digest}", path.display());
-            // What only describes the archive need not become a blob.
-            if !matches!(path.to_str(), Some("index.json" | "manifest.json" | "oci-layout" | "repositories")) {
-                adding.put(&bytes).with_context(context)?;
+    fn read(&mut self, adding: &Adding, archive: impl Read + Send) -> Result<()> {
+        let mut reader = Reader::new(BufReader::with_capacity(512 << 10, decompress(archive)?));
+        while let Some(entry) = reader.next_entry().context("reading the archive")? {
+            let path = plain(&entry.path);
+            match entry.kind {
+                Kind::File(size) => self.take(adding, path, size, &mut EntryReader(&mut reader))?,
+                Kind::Symlink(target) => {
+                    let target = path.parent().unwrap_or(Path::new("")).join(target);
+                    self.link(path, plain(&target))?;
+                }
+                Kind::HardLink(target) => self.link(path, plain(&target))?,
+                _ => {}
             }
-            self.small.insert(path.clone(), bytes);
-            (digest, size)
-        } else {
-            adding.put_stream(data, blob).with_context(context)?
-        };
-        self.files.insert(path, stored);
+        }
         Ok(())
+    }
+
+    fn read_directory(&mut self, adding: &Adding, directory: &Path) -> Result<()> {
+        let mut open = vec![directory.to_owned()];
+        while let Some(dir) = open.pop() {
+            for entry in fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))? {
+                let entry = entry?;
+                let (path, kind) = (entry.path(), entry.file_type()?);
+                if kind.is_dir() {
+                    open.push(path);
+                } else if kind.is_file() {
+                    let mut file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
+                    let name = path.strip_prefix(directory)?.to_owned();
+                    self.take(adding, name, file.metadata()?.len(), &mut file)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, bytes: usize) -> Result<()> {
+        self.names += bytes + NOTE;
+        ensure!(self.names <= NAMES_MAX, "the archive has more files than any image");
+        Ok(())
+    }
+
+    fn link(&mut self, path: PathBuf, target: PathBuf) -> Result<()> {
+        self.note(path.as_os_str().len() + target.as_os_str().len())?;
+        self.links.insert(path, target);
+        Ok(())
+    }
+
+    fn take(&mut self, adding: &Adding, path: PathBuf, size: u64, data: &mut dyn Read) -> Result<()> {
+        self.note(path.as_os_str().len())?;
+        let name = path.to_str().unwrap_or_default();
+        if MEANINGS.contains(&name) {
+            let bytes = crate::image::digest::read_at_most(data, MANIFEST_MAX, name)?;
+            self.meanings.insert(path, bytes);
+        } else if !DESCRIPTIONS.contains(&name) {
+            let blob = path.strip_prefix("blobs/sha256").ok().and_then(|name| Digest::from_hex(name.to_str()?).ok());
+            let stored = store(adding, blob, &path, size, data)?;
+            self.files.insert(path, stored);
+        }
+        Ok(())
+    }
+
+    /// What was loaded; or, if that failed, lets go of what was stored on the way.
+    fn or_let_go<T>(&self, adding: &Adding, loaded: Result<T>) -> Result<T> {
+        if loaded.is_err() {
+            let blobs =
+                self.files.values().map(|(digest, size)| Descriptor::new(MediaType::ImageLayer, *size, *digest));
+            adding.layout().let_go(&blobs.collect::<Vec<_>>());
+        }
+        loaded
     }
 
     /// What a name in the archive leads to, through links.
@@ -130,7 +167,7 @@ impl Contents {
     /// containerd, and Docker from its version 25 on, write archives that are both. There the index counts: it has the names
     /// in full (manifest.json says `busybox:1` for `docker.io/library/busybox:1`) and the manifests as they were.
     fn images(&self, adding: &Adding, default_name: Option<&Reference>) -> Result<Vec<LoadedImage>> {
-        if let Some(index) = self.small.get(Path::new("index.json")) {
+        if let Some(index) = self.meanings.get(Path::new("index.json")) {
             let index: ImageIndex = serde_json::from_slice(index).context("index.json is not valid")?;
             let is_image = |entry: &&Descriptor| is_manifest(entry.media_type()) || is_index(entry.media_type());
             let only = index.manifests().len() == 1;
@@ -139,7 +176,7 @@ impl Contents {
                 entries.map(|entry| oci(adding, entry, default_name.filter(|_| only))).collect();
             return images.and_then(some);
         }
-        let Some(manifest) = self.small.get(Path::new("manifest.json")) else {
+        let Some(manifest) = self.meanings.get(Path::new("manifest.json")) else {
             bail!(
                 "the archive holds no image: it has neither manifest.json (docker-archive) nor index.json (oci-archive)"
             );
@@ -203,6 +240,19 @@ impl Contents {
         ensure!(found == diff_id, "{}: its digest is {found}, but the image says {diff_id}", path.display());
         Ok(StoredLayer { descriptor: Descriptor::new(kind, size, blob), diff_id })
     }
+}
+
+/// Stores a file of the archive as a blob; `blob` is the digest that its name promises, if it does.
+fn store(adding: &Adding, blob: Option<Digest>, path: &Path, size: u64, data: &mut dyn Read) -> Result<(Digest, u64)> {
+    let context = || format!("storing {}", path.display());
+    if size > MANIFEST_MAX {
+        return adding.put_stream(data, blob).with_context(context);
+    }
+    let bytes = crate::image::digest::read_at_most(data, MANIFEST_MAX, &path.display().to_string())?;
+    let digest = Digest::of(&bytes);
+    ensure!(blob.is_none_or(|promised| promised == digest), "{}: its digest is {digest}", path.display());
+    adding.put(&bytes).with_context(context)?;
+    Ok((digest, size))
 }
 
 /// An archive without any image is broken, whatever it is.

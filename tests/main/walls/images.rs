@@ -2,6 +2,7 @@
 //! that the engine reads.
 
 use std::fs;
+use std::io::Write;
 
 use serde_json::{Value, json};
 
@@ -24,6 +25,38 @@ fn command(words: &[&str]) -> Value {
     let words = [&["/bin/busybox"], words].concat();
     json!({ "Cmd": words })
 }
+
+/// An archive of these entries, compressed: `count` times the same header, each followed by `size` zeros.
+fn bomb(world: &World, count: usize, kind: tar::EntryType, size: usize) -> std::path::PathBuf {
+    let path = world.file("tmp/.bomb", "");
+    let mut out = zstd::Encoder::new(fs::File::create(&path).expect("our own file"), 1).expect("zstd");
+    let content = vec![0; size];
+    for number in 0..count {
+        let mut header = header(kind, &format!("file{number}"), 0o644, size);
+        header.set_link_name("nowhere").expect("a short name");
+        header.set_cksum();
+        out.write_all(header.as_bytes()).and_then(|()| out.write_all(&content)).expect("written");
+    }
+    out.finish().expect("written");
+    path
+}
+
+both!(an_archive_of_more_than_fits_into_memory_is_read_all_the_same, |world| {
+    // Files that might be manifests, a gibibyte of them in forty kilobytes.
+    let archive = bomb(world, 256, tar::EntryType::Regular, 4 << 20);
+    assert!(fs::metadata(&archive).expect("written").len() < 1 << 20);
+    let script = format!("ulimit -v 600000; {} load -q -i {}", setup().bin("podling").display(), archive.display());
+    let output = world.program("sh", ["-c", &script]);
+    assert!(output.fails(125).contains("the archive holds no image"), "{output}");
+    assert_eq!(fs::read_dir(world.data().join("images/blobs/sha256")).expect("a store").count(), 0, "{output}");
+});
+
+both!(an_archive_of_more_names_than_any_has_is_refused, |world| {
+    let archive = bomb(world, 400_000, tar::EntryType::Symlink, 0);
+    let output = world.podling(["load", "-q", "-i", text(&archive)]);
+    assert!(output.fails(125).contains("the archive has more files than any image"), "{output}");
+    assert_eq!(fs::read_dir(world.data().join("images/blobs/sha256")).expect("a store").count(), 0, "{output}");
+});
 
 both!(the_users_of_an_image_are_read_from_its_own_file_or_not_at_all, |world| {
     // CVE-2024-9676, and others before it: the file leads to the host's, never ends, or never begins.
