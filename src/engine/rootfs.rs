@@ -17,11 +17,13 @@ use nix::poll::PollTimeout;
 
 use super::Engine;
 use super::container::{Container, Process, Root, process_in};
+use super::spec;
 use super::store::{make_private, write_whole};
 use crate::hint::hinted;
 use crate::image::layer::{Ids, remove_all};
+use crate::linux::caps::Capability;
 use crate::linux::idmap::IdMap;
-use crate::linux::mount::{self, Reach};
+use crate::linux::mount::{self, Attributes, Reach};
 use crate::linux::namespace::{self, Namespace};
 use crate::linux::overlay::{self, Durability, Writable};
 
@@ -42,8 +44,20 @@ impl Engine {
             }
             let writable = Writable { upper: &upper, work: &work, durability };
             self.mount_layers(layers, owners.as_ref(), Some(writable), &target)?;
+            if !self.may_have_devices(container)? {
+                let root = File::open(&target).with_context(|| format!("opening {}", target.display()))?;
+                let attributes = Attributes { set: libc::MOUNT_ATTR_NODEV, clear: 0 };
+                mount::set_attributes(root, attributes, Reach::One).context("no devices in the root file system")?;
+            }
         }
         Ok(target)
+    }
+
+    /// Whether device nodes count in the container's root file system. Root unpacks those of images, and an image may have one
+    /// of the disk; so they count only for who may make some himself. (A user's never do: user_namespaces(7).)
+    fn may_have_devices(&self, container: &Container) -> Result<bool> {
+        let makes_nodes = "MKNOD".parse::<Capability>()?.bit();
+        Ok(self.rootless() || spec::capabilities(&container.config)? & makes_nodes != 0)
     }
 
     /// Where this process can reach the container's root file system: through its process if it runs, else mounted here.

@@ -203,7 +203,7 @@ fn one(engine: &Engine, container: &Container, user: &User, asked: &MountConfig,
         MountSource::Image { layers, .. } => {
             let target = container.bundle().join(format!("image{number}"));
             engine.mount_layers(layers, engine.owners(&container.config)?.as_ref(), None, &target)?;
-            options.extend(["rbind", "rprivate", "ro"].map(Into::into));
+            options.extend(["rbind", "rprivate", "ro", "nosuid", "nodev"].map(Into::into));
             ("bind", target)
         }
         MountSource::Special(kind) => (kind.as_str(), kind.into()),

@@ -26,6 +26,36 @@ fn command(words: &[&str]) -> Value {
     json!({ "Cmd": words })
 }
 
+as_root!(a_device_in_an_image_is_none, |world| {
+    // Root unpacks the nodes that an image has; of the disk, say. They are shown, and do not count.
+    let mut node = header(tar::EntryType::Char, "node", 0o666, 0);
+    node.set_device_major(1).expect("a number");
+    node.set_device_minor(3).expect("a number");
+    node.set_cksum();
+    let layer = base().raw(&node, b"");
+    image(world, "device", vec![layer], &command(&["head", "-c1", "/node"]));
+    let run = |flags: &[&str]| world.podling([&["run", "--rm", "--network=none"], flags, &["device"]].concat());
+    assert!(run(&[]).fails(1).contains("Permission denied"));
+    assert!(run(&["--cgroups=disabled"]).fails(1).contains("Permission denied"));
+    // Who may make nodes may use them: without the wall the node is one.
+    run(&["--cap-add=mknod"]).ok();
+    // As an image that is only mounted, too.
+    let mounted = "--mount=type=image,source=device,target=/mnt";
+    let words = [
+        "run",
+        "--rm",
+        "--network=none",
+        "--cap-add=mknod",
+        mounted,
+        "device",
+        "/bin/busybox",
+        "head",
+        "-c1",
+        "/mnt/node",
+    ];
+    assert!(world.podling(words).fails(1).contains("Permission denied"));
+});
+
 /// An archive of these entries, compressed: `count` times the same header, each followed by `size` zeros.
 fn bomb(world: &World, count: usize, kind: tar::EntryType, size: usize) -> std::path::PathBuf {
     let path = world.file("tmp/.bomb", "");
