@@ -63,7 +63,16 @@ pub fn line(error: &Error) -> String {
             parts.push(part);
         }
     }
-    parts.join(": ").trim_end().replace('\n', "; ")
+    plain(&parts.join(": ").trim_end().replace('\n', "; "))
+}
+
+/// A text that may be a stranger's, as a terminal may be given it: what would be an order to the terminal is spelt out.
+pub fn plain(text: &str) -> String {
+    let is_order = |letter: char| letter.is_control() && letter != '\n' && letter != '\t';
+    if !text.contains(is_order) {
+        return text.to_owned();
+    }
+    text.chars().map(|it| if is_order(it) { it.escape_default().to_string() } else { it.to_string() }).collect()
 }
 
 /// The standard library adds `(os error 2)` to what the system says; the words are enough.

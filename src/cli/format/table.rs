@@ -3,11 +3,15 @@
 //! The subtlety: a column is a run of neighbouring lines that have a tab after that cell. What follows a line's last tab
 //! belongs to no column, so it widens nothing.
 
+use crate::hint::plain;
+
 const NARROWEST: usize = 12;
 const APART: usize = 2;
 
-/// Replaces the tabs in `text` by spaces, so that cells stand below each other.
+/// Replaces the tabs in `text` by spaces, so that cells stand below each other. Cells may be an image's words, which are none
+/// for the terminal.
 pub fn align(text: &str) -> String {
+    let text = &*plain(text);
     if !text.contains('\t') {
         return text.to_owned();
     }

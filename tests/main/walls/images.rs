@@ -88,6 +88,30 @@ both!(an_archive_of_more_names_than_any_has_is_refused, |world| {
     assert_eq!(fs::read_dir(world.data().join("images/blobs/sha256")).expect("a store").count(), 0, "{output}");
 });
 
+both!(an_image_says_nothing_to_the_terminal, |world| {
+    let layer = base().raw(&header(tar::EntryType::Link, "\x1b[2Jevil", 0o644, 0), b"");
+    image(world, "orders", vec![layer], &json!({"Cmd": ["\x1b]0;evil\x07"], "Labels": {"a": "\x1b[2J"}}));
+    let refused = world.podling(["run", "--rm", "--network=none", "orders"]);
+    refused.fails(125);
+    image(
+        world,
+        "told",
+        vec![base()],
+        &json!({"Cmd": ["/bin/busybox", "\x1b]0;evil\x07"], "Labels": {"a": "\x1b[2J"}}),
+    );
+    world.podling(["create", "--name=box", "--network=none", "told"]).ok();
+    for output in [
+        refused,
+        world.podling(["ps", "-a", "--no-trunc"]),
+        world.podling(["history", "told"]),
+        world.podling(["inspect", "box"]),
+        world.podling(["images"]),
+    ] {
+        assert!(!output.stdout.contains('\x1b') && !output.stderr.contains('\x1b'), "{output}");
+    }
+    world.podling(["rm", "box"]).ok();
+});
+
 both!(the_users_of_an_image_are_read_from_its_own_file_or_not_at_all, |world| {
     // CVE-2024-9676, and others before it: the file leads to the host's, never ends, or never begins.
     let secret = world.file("secret", "spy:x:0:0::/:/bin/sh\n");
