@@ -200,6 +200,12 @@ impl Engine {
         };
         let wanted = |kind| image.volumes().iter().flatten().map(move |target| (kind, target));
         for (kind, target) in kind.iter().flat_map(wanted) {
+            if resolve::clean(Path::new(target)).starts_with("/proc") {
+                bail!(Failure::Invalid(format!(
+                    "the image wants a volume at {target}, over what the kernel says there: refused (--image-volume=ignore \
+                     goes without)"
+                )));
+            }
             let asked = MountRequest {
                 kind: kind.clone(),
                 target: target.clone(),

@@ -54,6 +54,15 @@ pub fn open_without_symlinks(root: impl AsFd, path: &Path, flags: OFlag) -> nix:
     })
 }
 
+/// Opens `path` inside `root` with `flags`, and refuses whatever somebody may have put in the way: any symlink (`ELOOP`),
+/// any other mount (`EXDEV`).
+pub fn open_in_place(root: impl AsFd, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+    let resolve = IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV;
+    trace::ask(Topic::Mount, "openat2", format_args!("in place {}", path.display()), || {
+        openat2_retrying(root.as_fd(), path, flags, Mode::empty(), resolve)
+    })
+}
+
 /// Opens the regular file `path` inside `root` with `flags`; what is none is not opened: a fifo would keep us waiting, and a
 /// device does something when it is opened. Errors: `EINVAL` if it is something else. Needs a /proc that can be trusted.
 pub fn open_file_in_root(root: impl AsFd, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {

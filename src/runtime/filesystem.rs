@@ -12,7 +12,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::MsFlags;
@@ -42,6 +42,8 @@ pub struct Root {
 
 /// `PROC_SUPER_MAGIC`.
 const PROC: i64 = 0x9fa0;
+/// `SYSFS_MAGIC`.
+const SYSFS: i64 = 0x6265_6572;
 
 /// Builds everything but the terminal.
 pub fn build(plan: &mut FilesystemPlan) -> Result<Root> {
@@ -120,6 +122,7 @@ fn put(root: &mut Root, mount: Mount, plan: &FilesystemPlan) -> Result<()> {
     if !is_directory && is(&fstat(&target)?, SFlag::S_IFDIR) {
         bail!("a file cannot be mounted on a directory");
     }
+    refuse_detour(root, &target, &mount.target)?;
     if to_copy_up {
         copyup::copy(&root.tree, &target, &made, &mount)?;
     }
@@ -138,6 +141,20 @@ fn must_be_real(mount: &Mount) -> bool {
         _ => false,
     };
     by_kind || ["/proc", "/sys", "/dev"].iter().any(|name| mount.target == Path::new(name))
+}
+
+/// Refuses a place in the kernel's own files to which only a symlink has led: a volume of the image's would then cover what
+/// the container, and we ourselves, are about to ask the kernel (CVE-2019-16884). Who wants it there may say so.
+fn refuse_detour(root: &Root, target: &OwnedFd, path: &Path) -> Result<()> {
+    let kind = nix::sys::statfs::fstatfs(target)?.filesystem_type().0 as i64;
+    let (PROC | SYSFS) = kind else { return Ok(()) };
+    match resolve::open_without_symlinks(&root.tree, path, OFlag::O_PATH) {
+        Err(Errno::ELOOP) => {
+            let place = if kind == PROC { "/proc" } else { "/sys" };
+            bail!("a symlink in the container's root leads it into {place}")
+        }
+        _ => Ok(()),
+    }
 }
 
 fn real_directory(root: &Root, path: &Path) -> Result<OwnedFd> {
@@ -328,9 +345,21 @@ pub fn open_proc(root: Option<&Root>, path: &Path) -> Result<File> {
             &host
         }
     };
-    // `self` is a symlink of the kernel's own making, and a plain one.
-    let file =
-        resolve::open_in_root(proc, path, OFlag::O_WRONLY).with_context(|| format!("/proc/{}", path.display()))?;
+    // `self` is a symlink of the kernel's own making. No other is followed, and no mount is entered: an image's volume may
+    // lie on a part of /proc and hold links, and what was meant for one of its files would be written to another.
+    let own;
+    let path = match path.strip_prefix("self") {
+        Ok(rest) => {
+            own = Path::new(&nix::fcntl::readlinkat(proc, "self")?).join(rest);
+            &own
+        }
+        Err(_) => path,
+    };
+    let file = resolve::open_in_place(proc, path, OFlag::O_WRONLY).map_err(|errno| match errno {
+        Errno::ELOOP | Errno::EXDEV => anyhow!("something lies over it that is not the kernel's"),
+        errno => errno.into(),
+    });
+    let file = file.with_context(|| format!("/proc/{}", path.display()))?;
     mount::check_type(&file, PROC, "/proc")?;
     Ok(file.into())
 }
