@@ -5,6 +5,7 @@
 //! `containers/`. Until then there is no container, and [`super::partial`] knows how to sweep away what is there.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -82,7 +83,10 @@ impl Engine {
                 }
             }
             if let Some(file) = &request.cid_file {
-                fs::write(file, &id).with_context(|| format!("writing {}", file.display()))?;
+                // New, and no link to elsewhere that somebody has put there since we looked.
+                let new = fs::File::options().write(true).create_new(true).open(file);
+                new.and_then(|mut new| new.write_all(id.as_bytes()))
+                    .with_context(|| format!("writing {}", file.display()))?;
             }
             self.finish(&place)
         })();

@@ -18,6 +18,7 @@ use crate::world::World;
 mod copies;
 mod images;
 mod kernel_files;
+mod ours;
 
 /// A witness that attacks until it is dropped, as whoever acts in this world: on the host, where the directory is that a
 /// container would see under another name.
