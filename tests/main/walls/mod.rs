@@ -19,6 +19,7 @@ mod copies;
 mod images;
 mod kernel_files;
 mod ours;
+mod races;
 
 /// A witness that attacks until it is dropped, as whoever acts in this world: on the host, where the directory is that a
 /// container would see under another name.
