@@ -1,17 +1,22 @@
 //! A further process in a running container.
 //!
-//! Two ways. Without a terminal and in the foreground, the runtime is our child and has our own standard streams: the
-//! bytes pass through nobody's hands, and its exit status is the process's. With a terminal, or detached, somebody must
-//! hold the terminal's other end or record the end: a monitor of its own, for the time of the session.
+//! Two ways. Where our own standard streams are pipes, the runtime is our child and has them: the bytes pass through
+//! nobody's hands, and its exit status is the process's. With a terminal, or detached, somebody must hold the terminal's
+//! other end or record the end: a monitor of its own, for the time of the session.
+//!
+//! The subtlety is what a descriptor gives away. Whoever holds a file, were it only to read it, can open it anew through
+//! /proc/self/fd, for writing if it is his; whoever holds a terminal hears what is typed, and goes on to after the command.
+//! So a process gets pipes only, and where our streams are something else a monitor stands between.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::{SFlag, fstat, makedev};
 use serde_json::Value;
 
 use super::attach::{AttachOptions, Attachment, Outcome};
@@ -48,6 +53,20 @@ pub(super) fn are_there(preserve_fds: u32) -> Result<()> {
     Ok(())
 }
 
+/// Whether a process of a container may have our own standard streams: each it gets is a pipe, or swallows everything.
+fn may_be_lent(request: &ExecRequest) -> bool {
+    let harmless = |stream: BorrowedFd| {
+        fstat(stream).is_ok_and(|it| match SFlag::from_bits_truncate(it.st_mode & SFlag::S_IFMT.bits()) {
+            SFlag::S_IFIFO => true,
+            SFlag::S_IFCHR => it.st_rdev == makedev(1, 3),
+            _ => false,
+        })
+    };
+    (!request.interactive || harmless(std::io::stdin().as_fd()))
+        && harmless(std::io::stdout().as_fd())
+        && harmless(std::io::stderr().as_fd())
+}
+
 impl Engine {
     /// Runs a further process in a running container.
     pub fn exec(&self, container: &Container, request: &ExecRequest) -> Result<ExecOutcome> {
@@ -67,7 +86,7 @@ impl Engine {
         self.enter(Some(container))?;
         let json = process_json(container, process, request)?;
         self.record(container, "exec", &[]);
-        if request.detach || request.terminal {
+        if request.detach || request.terminal || !may_be_lent(request) {
             return self.exec_monitored(container, request, &json);
         }
         let status = self.exec_directly(container, request, &json)?;
@@ -125,7 +144,7 @@ impl Engine {
             attach_socket: directory.join("attach"),
             control_fifo: directory.join("control"),
             terminal: request.terminal,
-            terminal_size: crate::sys::window_size(std::os::fd::AsFd::as_fd(&std::io::stdin()))
+            terminal_size: crate::sys::window_size(std::io::stdin().as_fd())
                 .ok()
                 .filter(|_| request.terminal && !request.detach),
             stdin: if request.interactive { Stdin::Open } else { Stdin::Null },

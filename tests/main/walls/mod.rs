@@ -18,6 +18,7 @@ use crate::world::World;
 mod copies;
 mod images;
 mod kernel_files;
+mod lent;
 mod ours;
 mod races;
 
