@@ -25,7 +25,7 @@ use super::failure::Failure;
 use super::lifecycle::wrong;
 use super::request::ExecRequest;
 use super::store::{make_private, read_if_there, write_whole};
-use super::{Engine, names, spec};
+use super::{Engine, names, service, spec};
 use crate::handover::{ExitRecord, LogConfig, LogDriver, MonitorConfig, Stdin, Task};
 use crate::linux::process::inherited;
 use crate::trace::{self, Topic};
@@ -102,6 +102,7 @@ impl Engine {
         let log = File::from(memfd_create(c"runtime.log", MFdFlags::empty()).context("making the runtime's log")?);
         let program = self.runtime(&container.config.runtime)?;
         let mut command = Command::new(&program);
+        service::keep_from(&mut command);
         command.args(self.runtime_options(container)?);
         command.args(["--log", &format!("/proc/self/fd/{}", log.as_raw_fd()), "--log-format", "json", "exec"]);
         if request.preserve_fds > 0 {

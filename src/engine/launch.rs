@@ -239,6 +239,7 @@ impl Engine {
     pub(super) fn run_runtime(&self, program: &Path, options: &[String], words: &[&str]) -> Result<()> {
         let mut command = Command::new(program);
         command.args(options).args(words).stdin(Stdio::null()).stdout(Stdio::null());
+        service::keep_from(&mut command);
         trace::pass_on(&mut command);
         trace::say(Topic::Process, "execve", format_args!("{} {}", program.display(), words.join(" ")), "ok");
         let output = command.output().with_context(|| format!("running the OCI runtime {}", program.display()))?;
@@ -265,8 +266,7 @@ impl Engine {
             let input = lock.map_or(Ok(Stdio::null()), |lock| lock.lend().map(Stdio::from))?;
             command.stdin(input).stdout(theirs.try_clone()?);
         }
-        // What it says is for us to decide, and crun, which it runs, would act on it by itself.
-        command.env_remove("NOTIFY_SOCKET");
+        service::keep_from(&mut command);
         trace::pass_on(&mut command);
         trace::say(Topic::Monitor, "execve", format_args!("{} --config …", program.display()), "ok");
         let monitor = command.spawn().with_context(|| format!("starting the monitor {}", program.display()))?;

@@ -18,6 +18,7 @@ use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -43,6 +44,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) fn manager(config: &ContainerConfig) -> Option<String> {
     let given = std::env::var("NOTIFY_SOCKET").ok().filter(|address| !address.is_empty());
     given.filter(|_| config.notify != Notify::Ignore)
+}
+
+/// What a service manager said to us is not said to those whom we start: crun and runc would act on it by themselves.
+pub(super) fn keep_from(command: &mut Command) {
+    for variable in ["NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
+        command.env_remove(variable);
+    }
 }
 
 /// How many descriptors from 3 on a service manager opened for us.
