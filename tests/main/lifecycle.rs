@@ -68,6 +68,8 @@ both!(wait_takes_several_and_conditions, |world| {
     assert_eq!(world.podling(["wait", "one", "two"]).ok(), "1\n2");
     start(world, "up", &[], &["until-term"]);
     world.podling(["wait", "--condition=running", "up"]).ok();
+    // It runs, but only when it says so it listens to a request to end.
+    until("it is ready", || world.podling(["logs", "up"]).ok().contains("ready").then_some(()));
     let waiting = world.spawn(["wait", "--condition=stopped", "up"]);
     world.podling(["stop", "up"]).ok();
     assert_eq!(waiting.wait().ok(), "0");
