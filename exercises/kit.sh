@@ -34,6 +34,16 @@ answer() {
   printf '%s\n' "$line"
 }
 
+# compare KEY TRUTH WHY [HOW]: the student's answer, against what was seen (or measured) just now.
+compare() {
+  local said
+  said=$(answer "$1")
+  [ "$said" = "$2" ] || wrong "$1 is '$said'; ${4:-seen}: $2. $3"
+}
+
+# compare_noted KEY WHY [HOW]: the same, where the check has noted the truth in the file seen/KEY.
+compare_noted() { compare "$1" "$(cat "seen/$1")" "$2" "${3-}"; }
+
 # until_true SECONDS COMMAND…: runs the command until it succeeds; fails when the time is over.
 until_true() {
   local end=$((SECONDS + $1))

@@ -30,29 +30,21 @@ look() {
   [ $mark = 0 ] || unfit "an ordinary user cannot mount an overlay here" "Linux 5.11 or newer; podling doctor says more"
 }
 
-# compare KEY EXPLANATION: the student's answer, against what was seen.
-compare() {
-  local said seen
-  said=$(answer "$1")
-  seen=$(cat "seen/$1")
-  [ "$said" = "$seen" ] || wrong "$1 is '$said'; seen: $seen. $2"
-}
-
 reading() {
   look
-  compare both "(Lower layers are named from the upper to the lowest.)"
-  compare gone "(What one layer removed is not there for those above it.)"
-  compare names "(Directories of the same name are shown as one.)"
+  compare_noted both "(Lower layers are named from the upper to the lowest.)"
+  compare_noted gone "(What one layer removed is not there for those above it.)"
+  compare_noted names "(Directories of the same name are shown as one.)"
 }
 
 writing() {
   look
-  compare copied "(An overlay knows whole files only.)"
-  compare below "(What is below is never written.)"
+  compare_noted copied "(An overlay knows whole files only.)"
+  compare_noted below "(What is below is never written.)"
 }
 
 removing() {
   look
-  compare removed "(Look with stat -c %F.)"
-  compare anew "(What was removed with the directory does not come back with its name.)"
+  compare_noted removed "(Look with stat -c %F.)"
+  compare_noted anew "(What was removed with the directory does not come back with its name.)"
 }

@@ -46,30 +46,22 @@ CASES='
   wait
   exit 0'
 
-# compare KEY EXPLANATION: the student's answer, against what was seen.
-compare() {
-  local said seen
-  said=$(answer "$1")
-  seen=$(cat "seen/$1")
-  [ "$said" = "$seen" ] || wrong "$1 is '$said'; seen: $seen. $2"
-}
-
 by_number() {
   look
-  compare segment "(An id is a number in a table. Which table?)"
-  compare held "(How long does a namespace live, and what keeps it?)"
+  compare_noted segment "(An id is a number in a table. Which table?)"
+  compare_noted held "(How long does a namespace live, and what keeps it?)"
 }
 
 by_file() {
   look
-  compare memory "(What is in /dev/shm is a file.)"
-  compare window "(A mount shows the namespace of whoever mounted it.)"
-  compare descriptor "(Names are looked up when something is opened.)"
+  compare_noted memory "(What is in /dev/shm is a file.)"
+  compare_noted window "(A mount shows the namespace of whoever mounted it.)"
+  compare_noted descriptor "(Names are looked up when something is opened.)"
 }
 
 by_socket() {
   look
-  compare abstract_ipc "(In which namespace is a socket's name?)"
-  compare abstract_net "(In which namespace is a socket's name?)"
-  compare path_net "(By what was it looked up: a name of the network, or a path?)"
+  compare_noted abstract_ipc "(In which namespace is a socket's name?)"
+  compare_noted abstract_net "(In which namespace is a socket's name?)"
+  compare_noted path_net "(By what was it looked up: a name of the network, or a path?)"
 }

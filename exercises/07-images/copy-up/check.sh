@@ -29,30 +29,22 @@ MEASURE='
   fresh; exec 6<merged/one; echo new >merged/one; cat <&6 >../seen/held; exec 6<&-; cat merged/two >../seen/twin
   umount merged'
 
-# compare KEY EXPLANATION: the student's answer, against what was seen.
-compare() {
-  local said seen
-  said=$(answer "$1")
-  seen=$(cat "seen/$1")
-  [ "$said" = "$seen" ] || wrong "$1 is '$said'; measured: $seen. $2"
-}
-
 looks() {
   measure
-  compare read "(Who only reads is given the file below.)"
-  compare opened "(When does overlay know that something may be written?)"
-  compare touched "(Where are a file's times?)"
+  compare_noted read "(Who only reads is given the file below.)" measured
+  compare_noted opened "(When does overlay know that something may be written?)" measured
+  compare_noted touched "(Where are a file's times?)" measured
 }
 
 names() {
   measure
-  compare linked "(A link counts in the file to which it leads. And a file is counted once.)"
-  compare renamed "(The new name is in the upper layer. What does it name?)"
-  compare moved "(See what rename answers: strace -e renameat2 mv …)"
+  compare_noted linked "(A link counts in the file to which it leads. And a file is counted once.)" measured
+  compare_noted renamed "(The new name is in the upper layer. What does it name?)" measured
+  compare_noted moved "(See what rename answers: strace -e renameat2 mv …)" measured
 }
 
 twofold() {
   measure
-  compare held "(The descriptor is of a file of overlay. Who asks which file that is, and when?)"
-  compare twin "(How many files are there now, and which name has which?)"
+  compare_noted held "(The descriptor is of a file of overlay. Who asks which file that is, and when?)" measured
+  compare_noted twin "(How many files are there now, and which name has which?)" measured
 }

@@ -24,13 +24,6 @@ after_signal() {
 }
 running() { is SubState "$unit" running; }
 
-# compare KEY TRUTH WHY
-compare() {
-  local said
-  said=$(answer "$1")
-  [ "$said" = "$2" ] || wrong "$1 is '$said'; seen: $2. $3"
-}
-
 ends() {
   local unit found sigterm sigkill status_143 restarts
   needs_systemd

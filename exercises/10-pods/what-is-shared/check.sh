@@ -31,13 +31,6 @@ in_it() {
   as_student nsenter --target "$pid" --user --preserve-credentials --net --ipc --uts --mount --pid "$@"
 }
 
-# compare KEY TRUTH WHY
-compare() {
-  local said
-  said=$(answer "$1")
-  [ "$said" = "$2" ] || wrong "$1 is '$said'; seen: $2. $3"
-}
-
 # ttl PID: 77, or what the machine has.
 ttl() {
   [ "$(in_it "$1" cat $TTL)" = 77 ] && echo 77 || echo old
