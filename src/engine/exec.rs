@@ -28,6 +28,7 @@ use super::store::{make_private, read_if_there, write_whole};
 use super::{Engine, names, service, spec};
 use crate::handover::{ExitRecord, LogConfig, LogDriver, MonitorConfig, Stdin, Task};
 use crate::linux::process::inherited;
+use crate::linux::stat::kind;
 use crate::trace::{self, Topic};
 
 /// How `exec` went.
@@ -56,7 +57,7 @@ pub(super) fn are_there(preserve_fds: u32) -> Result<()> {
 /// Whether a process of a container may have our own standard streams: each it gets is a pipe, or swallows everything.
 fn may_be_lent(request: &ExecRequest) -> bool {
     let harmless = |stream: BorrowedFd| {
-        fstat(stream).is_ok_and(|it| match SFlag::from_bits_truncate(it.st_mode & SFlag::S_IFMT.bits()) {
+        fstat(stream).is_ok_and(|it| match kind(&it) {
             SFlag::S_IFIFO => true,
             SFlag::S_IFCHR => it.st_rdev == makedev(1, 3),
             _ => false,

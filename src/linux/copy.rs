@@ -15,6 +15,8 @@ use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat, mknodat};
 use nix::unistd::{Gid, Uid, fchown, fchownat, symlinkat};
 
+use super::stat::{is, kind};
+
 /// What becomes of device nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Devices {
@@ -41,7 +43,7 @@ fn entry(from: &OwnedFd, to: &OwnedFd, name: &CString, devices: Devices) -> Resu
     let found = fstatat(from, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
     // A fifo that was a file a moment ago does not keep us.
     let stay = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let kind = SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits());
+    let kind = kind(&found);
     let (uid, gid) = (Uid::from_raw(found.st_uid), Gid::from_raw(found.st_gid));
     if kind == SFlag::S_IFDIR {
         mkdirat(to, name, Mode::from_bits_truncate(0o700))?;
@@ -53,7 +55,7 @@ fn entry(from: &OwnedFd, to: &OwnedFd, name: &CString, devices: Devices) -> Resu
         let create = stay | OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
         let mut copy = File::from(openat(to, name, create, Mode::from_bits_truncate(0o600))?);
         let found = fstat(&source)?;
-        ensure!(found.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits(), "it changed while it was copied");
+        ensure!(is(&found, SFlag::S_IFREG), "it changed while it was copied");
         io::copy(&mut source, &mut copy)?;
         like(&found, &copy)?;
     } else if kind == SFlag::S_IFLNK {
@@ -78,7 +80,7 @@ pub fn give(tree: &OwnedFd, uid: u32, gid: u32) -> Result<()> {
     if (found.st_uid, found.st_gid) != (uid, gid) {
         fchownat(tree, c"", Some(uid.into()), Some(gid.into()), AtFlags::AT_EMPTY_PATH)?;
     }
-    if found.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFDIR.bits() {
+    if !is(&found, SFlag::S_IFDIR) {
         return Ok(());
     }
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;

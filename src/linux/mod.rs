@@ -24,5 +24,6 @@ pub mod rootfs;
 pub mod scheduling;
 pub mod seccomp;
 pub mod socket;
+pub mod stat;
 pub mod terminal;
 pub mod userns;

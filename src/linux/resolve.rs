@@ -18,12 +18,14 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 
 use super::mount::descriptor_path;
+use super::stat::is;
 use crate::trace::{self, Topic};
 
 /// How a path inside a root is resolved: `..`, absolute paths and symlinks stay inside; /proc's links are refused.
 const IN_ROOT: ResolveFlag = ResolveFlag::RESOLVE_IN_ROOT.union(ResolveFlag::RESOLVE_NO_MAGICLINKS);
 
-fn openat2_retrying(
+/// openat2(2), until it has an answer.
+pub fn openat2_retrying(
     at: BorrowedFd,
     path: &Path,
     flags: OFlag,
@@ -67,7 +69,7 @@ pub fn open_in_place(root: impl AsFd, path: &Path, flags: OFlag) -> nix::Result<
 /// device does something when it is opened. Errors: `EINVAL` if it is something else. Needs a /proc that can be trusted.
 pub fn open_file_in_root(root: impl AsFd, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
     let held = open_in_root(root, path, OFlag::O_PATH)?;
-    if fstat(&held)?.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
+    if !is(&fstat(&held)?, SFlag::S_IFREG) {
         return Err(Errno::EINVAL);
     }
     reopen(held, flags)

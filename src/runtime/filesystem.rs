@@ -16,12 +16,13 @@ use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::MsFlags;
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, makedev, umask};
+use nix::sys::stat::{Mode, SFlag, fstat, makedev, umask};
 use nix::unistd::symlinkat;
 
 use super::plan::FilesystemPlan;
 use super::plan::mounts::{Mount, Source};
 use crate::linux::mount::{self, Attributes, Propagation, Reach, Setting};
+use crate::linux::stat::is;
 use crate::linux::{resolve, rootfs};
 use crate::trace::{self, Topic};
 
@@ -280,10 +281,6 @@ fn copy_symlink(root: &Root, path: &Path, link: &Path) -> Result<()> {
         }
         Err(error) => Err(error.into()),
     }
-}
-
-fn is(found: &FileStat, kind: SFlag) -> bool {
-    found.st_mode & SFlag::S_IFMT.bits() == kind.bits()
 }
 
 // ------------------------------------------------------------------------------------------------- masks

@@ -26,6 +26,7 @@ use nix::unistd::{Gid, Uid, chdir, execve, fchown, setresgid, setresuid};
 use super::Failure;
 use super::plan::process::ProcessPlan;
 use crate::linux::process::NotRunnable;
+use crate::linux::stat::kind;
 use crate::linux::{caps, reaper, scheduling};
 use crate::sys;
 use crate::trace::{self, Topic};
@@ -194,10 +195,11 @@ fn install_filter(process: &ProcessPlan, pid: i32) -> Result<()> {
 fn give_terminal_and_pipes(process: &ProcessPlan) {
     for fd in [std::io::stdin().as_fd(), std::io::stdout().as_fd(), std::io::stderr().as_fd()] {
         let Ok(found) = fstat(fd) else { continue };
-        let kind = found.st_mode & SFlag::S_IFMT.bits();
-        let is_ours_alone = kind == SFlag::S_IFIFO.bits()
-            || kind == SFlag::S_IFSOCK.bits()
-            || (kind == SFlag::S_IFCHR.bits() && process.terminal.is_some());
+        let is_ours_alone = match kind(&found) {
+            SFlag::S_IFIFO | SFlag::S_IFSOCK => true,
+            SFlag::S_IFCHR => process.terminal.is_some(),
+            _ => false,
+        };
         if is_ours_alone && found.st_uid != process.uid {
             // Not possible on a stream of someone else's: then he has what he has.
             let _ = fchown(fd, Some(Uid::from_raw(process.uid)), None);

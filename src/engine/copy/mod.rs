@@ -30,6 +30,7 @@ use super::container::{Container, MountSource};
 use super::failure::Failure;
 use crate::image::layer::Ids;
 use crate::linux::resolve::{self, clean};
+use crate::linux::stat::is;
 use unpack::{Base, Owner};
 
 /// One end of a copy.
@@ -188,7 +189,7 @@ impl Side {
 
     fn kind(&self) -> Result<Kind> {
         match self.open(&self.path, OFlag::O_PATH) {
-            Ok(held) if fstat(&held)?.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits() => Ok(Kind::Directory),
+            Ok(held) if is(&fstat(&held)?, SFlag::S_IFDIR) => Ok(Kind::Directory),
             Ok(_) => Ok(Kind::Other),
             Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(Kind::Missing),
             Err(errno) => Err(errno).with_context(|| self.name.clone()),

@@ -15,7 +15,7 @@ use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor};
 
 use crate::image::layer::{Entry, Ids, Kind, Writer, names};
-use crate::linux::resolve;
+use crate::linux::{resolve, stat};
 
 /// Packs what `source` holds (`O_PATH`), called `top` in the stream; without `top`, what is in the directory. With
 /// `owners`, files belong in the stream to who they belong to inside that map.
@@ -57,7 +57,7 @@ impl<W: Write> Packing<'_, W> {
     fn held(&mut self, open: &OwnedFd, path: &Path) -> Result<()> {
         let about = fstat(open)?;
         let device = (major(about.st_rdev) as u32, minor(about.st_rdev) as u32);
-        match SFlag::from_bits_truncate(about.st_mode & SFlag::S_IFMT.bits()) {
+        match stat::kind(&about) {
             SFlag::S_IFDIR => {
                 self.writer.entry(&self.header(path, &about, Kind::Directory), io::empty())?;
                 self.children(open, path)

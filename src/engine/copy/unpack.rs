@@ -17,7 +17,8 @@ use nix::sys::stat::{FileStat, Mode, SFlag, UtimensatFlags, fchmod, futimens, mk
 use nix::sys::time::TimeSpec;
 use nix::unistd::{fchown, fchownat, linkat, mkfifoat, symlinkat};
 
-use crate::image::layer::{Entry, Ids, Kind, Reader, Tree, clean, is, write_parts};
+use crate::image::layer::{Entry, Ids, Kind, Reader, Tree, clean, write_parts};
+use crate::linux::stat::is;
 
 /// Where a stream is unpacked.
 pub struct Base {

@@ -8,8 +8,9 @@ use anyhow::Result;
 use nix::errno::Errno;
 use nix::sys::stat::{FileStat, SFlag, fstat};
 
-use super::tree::{Tree, is};
+use super::tree::Tree;
 use super::unpack::OPAQUE;
+use crate::linux::stat::is;
 use crate::sys;
 
 /// What `path` is in the topmost of these layers that has it, if it is a directory there.

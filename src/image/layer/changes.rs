@@ -13,8 +13,9 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 
-use super::tree::{is, is_whiteout, names};
+use super::tree::{is_whiteout, names};
 use super::unpack::OPAQUE;
+use crate::linux::stat::is;
 use crate::sys;
 
 /// What was done.

@@ -52,7 +52,7 @@ pub use pack::{Source, pack};
 pub use shift::Data;
 use shift::{Original, shift};
 pub use tar::{Entry, Kind, Reader};
-pub use tree::{Tree, clean, is, names, remove_all};
+pub use tree::{Tree, clean, names, remove_all};
 pub use unpack::{Below, OPAQUE, Unpacked, unpack, write_parts};
 pub use write::Writer;
 

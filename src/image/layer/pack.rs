@@ -20,9 +20,10 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, major, minor};
 
 use super::ids::Ids;
 use super::tar::{Entry, Kind};
-use super::tree::{is, is_whiteout, names};
+use super::tree::{is_whiteout, names};
 use super::unpack::{OPAQUE, travels};
 use super::write::Writer;
+use crate::linux::stat::{is, kind};
 use crate::sys;
 
 /// Overlay's other mark for a removed file, on file systems below which another overlay works.
@@ -89,7 +90,7 @@ impl<W: Write> Packing<'_, W> {
             };
         }
         let (major, minor) = (major(stat.st_rdev) as u32, minor(stat.st_rdev) as u32);
-        let kind = match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
+        let kind = match kind(&stat) {
             SFlag::S_IFLNK => Kind::Symlink(readlinkat(parent, name)?.into()),
             SFlag::S_IFIFO => Kind::Fifo,
             SFlag::S_IFCHR => Kind::Character(major, minor),

@@ -35,10 +35,11 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Whence, fchown, fchownat, ftruncate, linkat, lseek, symlinkat};
 
 use super::ids::Ids;
-use super::tree::{Tree, is, is_whiteout, names};
+use super::tree::{Tree, is_whiteout, names};
 use super::unpack::{OPAQUE, travels};
 use crate::linux::idmap::{self, IdMap, Kind};
 use crate::linux::overlay::{METACOPY, REDIRECT};
+use crate::linux::stat::{is, kind};
 use crate::sys;
 
 /// Where a shifted file's bytes are.
@@ -173,8 +174,7 @@ impl Shifting<'_> {
         if is(stat, SFlag::S_IFLNK) {
             symlinkat(readlinkat(source, name)?.as_os_str(), target, name)?;
         } else {
-            let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
-            mknodat(target, name, kind, mode(stat), stat.st_rdev)?;
+            mknodat(target, name, kind(stat), mode(stat), stat.st_rdev)?;
         }
         let (uid, gid) = self.owners(stat)?;
         fchownat(target, name, Some(uid.into()), Some(gid.into()), AtFlags::AT_SYMLINK_NOFOLLOW)?;

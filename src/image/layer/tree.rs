@@ -17,9 +17,12 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag, openat, openat2, renameat2};
+use nix::fcntl::{AtFlags, OFlag, RenameFlags, ResolveFlag, openat, renameat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, major, minor, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use crate::linux::resolve::openat2_retrying;
+use crate::linux::stat::is;
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
@@ -91,13 +94,7 @@ impl Tree {
     pub fn open(&self, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let resolve = self.bounds | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-        loop {
-            match openat2(&self.root, path, OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve)) {
-                // A rename somewhere on the machine raced with a `..` of a link (openat2(2)): ask again.
-                Err(Errno::EAGAIN) => {}
-                result => return result,
-            }
-        }
+        openat2_retrying(self.root.as_fd(), path, flags, Mode::empty(), resolve)
     }
 
     /// Opens a directory of the tree whose last name must not be a symbolic link.
@@ -138,11 +135,6 @@ impl Place<'_> {
             Err(errno) => Err(errno),
         }
     }
-}
-
-/// Whether `stat` is of a file of this kind.
-pub fn is(stat: &FileStat, kind: SFlag) -> bool {
-    stat.st_mode & SFlag::S_IFMT.bits() == kind.bits()
 }
 
 /// Whether it is overlay's mark for "this was removed": a character device 0:0.

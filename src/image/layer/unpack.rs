@@ -35,8 +35,9 @@ use super::below::look_up;
 use super::compression::decompress_beside;
 use super::ids::Ids;
 use super::tar::{Entry, Kind, Reader};
-use super::tree::{Tree, clean, is, is_whiteout};
+use super::tree::{Tree, clean, is_whiteout};
 use crate::image::digest::{Digest, Hashing};
+use crate::linux::stat::is;
 use crate::sys;
 
 /// Overlay's mark for a directory that hides everything below it.
