@@ -16,6 +16,7 @@ use super::settings::RestartPolicy;
 use super::store::{Lock, write_atomic, write_whole};
 use super::{Engine, attach, service};
 use crate::handover::ExitRecord;
+use crate::hint;
 use crate::linux::process::{self, Signal};
 use crate::trace;
 
@@ -64,7 +65,7 @@ impl Engine {
             let streams = attach.map(|attach| self.join_streams(container, attach)).transpose()?;
             self.let_go(container, 0)?;
             if let Err(error) = service::tell(container, attach.is_some()) {
-                eprintln!("podling: {error:#}");
+                eprintln!("podling: {}", hint::line(&error));
             }
             Ok(streams)
         })();
